@@ -1,0 +1,46 @@
+# Every target makes .venv first when it is missing or older than its lock. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock clean
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "turnsheet needs Python 3.11 or later: run make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "making $(VENV): the first time takes a minute"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## the whole story on real Kafka and Postgres, ending with a scorecard and an invoice
+	@$(BIN)/turnsheet demo
+
+test: $(STAMP) ## all tests, on real servers
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+check: $(STAMP) ## lint, types, walls and generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m schemas.generate --check
+
+format: $(STAMP) ## put the code in its common form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/python -m schemas.generate
+
+lock: $(STAMP) ## resolve the dependencies again and write their hashes
+	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/runtime.txt
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements/dev.txt
+
+clean: ## remove what was installed and built, but no data
+	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,490 @@
+"""Every event that trackers, firms, admins and tools send: one data model a type, one table of types."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import Annotated, Literal, NamedTuple, Self
+from zoneinfo import available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from schemas.countries import Country
+from schemas.instants import Instant
+
+INTEGER_MAX = 2**53
+NO_FIRM = "-"  # the key, and the firm, of what belongs to no firm: assistants
+
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Ref = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
+Source = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,256}$")]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Minutes = Annotated[int, Field(ge=0, le=100_000)]
+Attempt = Annotated[int, Field(ge=1, le=10_000)]
+Score = Annotated[int, Field(ge=1, le=5)]
+
+
+def check_zone(name: str) -> str:
+    """Return `name` when it is an IANA zone, else raise `unknown_zone`: an offset is no zone."""
+    if name not in available_timezones():
+        raise PydanticCustomError("unknown_zone", "not an IANA time zone")
+    return name
+
+
+Zone = Annotated[str, AfterValidator(check_zone)]
+
+TaskType = Literal[
+    "document_prep",
+    "calendar_deadlines",
+    "filing_service",
+    "matter_file",
+    "client_comms",
+    "intake",
+    "scheduling",
+    "inbox_admin",
+]
+HoldReason = Literal[
+    "waiting_on_firm", "waiting_on_client", "waiting_on_third_party", "waiting_on_agency"
+]
+Outcome = Literal["accepted", "accepted_with_corrections", "changes_requested", "rejected"]
+ReviewerRole = Literal["attorney", "office_manager", "qa"]
+ReviewMode = Literal["attorney", "qa_sample", "auto_timeout"]
+Severity = Literal["critical", "major", "minor"]
+DefectCategory = Literal[
+    "missed_deadline",
+    "wrong_content",
+    "formatting",
+    "wrong_file",
+    "communication",
+    "confidentiality",
+    "software_use",
+    "other",
+]
+EscalationCategory = Literal[
+    "ambiguity",
+    "legal_advice_boundary",
+    "signing_or_appearing",
+    "client_commitment",
+    "deadline_risk",
+    "access",
+    "other",
+]
+WorkKind = Literal["work", "rework", "training", "meeting", "idle"]
+Role = Literal["legal_assistant", "virtual_legal_assistant", "intake_specialist", "paralegal"]
+Phase = Literal["trial", "shadow", "active"]
+Coverage = Literal["overlap", "overnight"]
+Kind = Literal["task", "escalation", "entry", "firm", "assistant", "placement"]
+
+
+class Data(BaseModel):
+    """What every event's data shares: no unknown field, no float, nothing coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FirmData(Data):
+    """Data of an event that belongs to a firm."""
+
+    firm_id: Id
+
+
+class PlacementData(FirmData):
+    """Data of an event about the work of one placement."""
+
+    placement_id: Id
+
+
+class TaskData(PlacementData):
+    """Data of an event about one task."""
+
+    task_id: Id
+
+
+class TaskRequested(TaskData):
+    task_type: TaskType
+    matter_ref: Ref | None = None
+    requested_by: Id
+    sla_class: Id | None = None
+    due_at: Instant | None = None
+    workflow_ref: Ref | None = None
+    task_group_id: Id | None = None
+    self_created: bool = False
+
+
+class TaskAssigned(TaskData):
+    assistant_id: Id
+
+
+class TaskMoved(TaskData):
+    """Data of `task.acknowledged` and `task.started`."""
+
+    attempt: Attempt | None = None
+
+
+class TaskHeld(TaskData):
+    """Data of `task.held` and `task.resumed`: the pair shares a `hold_id`."""
+
+    hold_id: Id
+    reason: HoldReason
+
+
+class TaskSubmitted(TaskData):
+    attempt: Attempt
+    output_ref: Ref | None = None
+
+
+class ReviewCompleted(TaskData):
+    attempt: Attempt
+    outcome: Outcome
+    reviewer_id: Id
+    reviewer_role: ReviewerRole
+    review_mode: ReviewMode
+    review_minutes: Minutes | None = None
+    correction_minutes: Minutes | None = None
+
+
+class DefectReported(TaskData):
+    defect_id: Id
+    attempt: Attempt | None = None
+    severity: Severity
+    category: DefectCategory
+    found_stage: Literal["review", "post_acceptance"]
+    opportunities: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class TaskReasoned(TaskData):
+    """Data of `task.reopened` and `task.cancelled`."""
+
+    reason: Code
+
+
+class EscalationData(PlacementData):
+    escalation_id: Id
+    task_id: Id | None = None
+
+
+class EscalationRaised(EscalationData):
+    category: EscalationCategory
+    blocking: bool = False
+
+
+class EscalationAcknowledged(EscalationData):
+    handling_minutes: Minutes | None = None
+
+
+class EscalationResolved(EscalationData):
+    disposition: Literal["needed", "unnecessary"]
+    handling_minutes: Minutes | None = None
+
+
+class EntryData(PlacementData):
+    """Data of an event about one time entry."""
+
+    entry_id: Id
+
+
+class TimerMoved(EntryData):
+    """Data of `timer.started` and `timer.stopped`: the pair shares an `entry_id`."""
+
+    task_id: Id | None = None
+    task_type: TaskType
+    matter_ref: Ref | None = None
+    note_ref: Ref | None = None
+    billable: bool = True
+
+
+class TimeRecorded(EntryData):
+    """A whole entry: an interval, or a duration on a date of the firm."""
+
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
+    work_date: date | None = None
+    duration_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    task_id: Id | None = None
+    task_type: TaskType
+    matter_ref: Ref | None = None
+    note_ref: Ref | None = None
+    activity_code: Id | None = None
+    task_code: Id | None = None
+    kind: WorkKind
+    billable: bool
+
+    @model_validator(mode="after")
+    def one_shape(self) -> Self:
+        """Refuse an entry that is neither an interval nor a duration, or both."""
+        interval = (self.started_at is not None, self.ended_at is not None)
+        duration = (self.work_date is not None, self.duration_seconds is not None)
+        if (interval, duration) not in {
+            ((True, True), (False, False)),
+            ((False, False), (True, True)),
+        }:
+            raise PydanticCustomError(
+                "entry_shape",
+                "give started_at and ended_at, or work_date and duration_seconds, not a mix",
+            )
+        return self
+
+
+class TimeAmended(TimeRecorded):
+    revision: Annotated[int, Field(ge=1, le=1_000_000)]
+    reason: Code
+
+
+class TimeVoided(EntryData):
+    revision: Annotated[int, Field(ge=1, le=1_000_000)]
+    reason: Code
+
+
+class EventRetracted(FirmData):
+    """Takes back one event: it names the target's identity and the target's entity."""
+
+    placement_id: Id | None = None
+    target_source: Source
+    target_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    task_id: Id | None = None
+    escalation_id: Id | None = None
+    entry_id: Id | None = None
+    reason: Code
+
+    @model_validator(mode="after")
+    def one_entity(self) -> Self:
+        """Refuse a retraction that names no entity, or several."""
+        if sum(x is not None for x in (self.task_id, self.escalation_id, self.entry_id)) != 1:
+            raise PydanticCustomError(
+                "retraction_target", "name exactly one of task_id, escalation_id and entry_id"
+            )
+        return self
+
+
+class FirmRegistered(FirmData):
+    timezone: Zone
+    country: Country
+    currency: Currency
+
+
+class FirmChanged(FirmData):
+    country: Country | None = None
+    external_ref: Ref | None = None
+    effective_date: date
+
+
+class Slot(Data):
+    """A weekly stretch of office or shift hours; it belongs to the local date on which it starts."""
+
+    weekday: Annotated[int, Field(ge=1, le=7)]
+    start: ClockTime
+    minutes: Annotated[int, Field(ge=1, le=1_440)]
+
+
+class DaySlot(Data):
+    """A stretch of hours on one date that an override names."""
+
+    start: ClockTime
+    minutes: Annotated[int, Field(ge=1, le=1_440)]
+
+
+class Override(Data):
+    """The hours of one date, instead of what weekday and closed dates say."""
+
+    date: date
+    slots: Annotated[list[DaySlot], Field(max_length=24)]
+
+
+class FirmCalendarChanged(FirmData):
+    zone: Zone
+    slots: Annotated[list[Slot], Field(max_length=200)]
+    closed_dates: Annotated[list[date], Field(max_length=1_000)] = Field(default_factory=list)
+    overrides: Annotated[list[Override], Field(max_length=400)] = Field(default_factory=list)
+    effective_date: date
+
+
+class Shift(Data):
+    zone: Zone
+    slots: Annotated[list[Slot], Field(max_length=200)]
+
+
+class AssistantData(Data):
+    assistant_id: Id
+
+
+class AssistantRegistered(AssistantData):
+    home_country: Country
+
+
+class AssistantChanged(AssistantData):
+    home_country: Country
+    effective_date: date
+
+
+class AssistantVetted(AssistantData):
+    english: Score
+    software: Score
+    detail: Score
+    confidentiality: Score
+    escalation: Score
+    rubric_version: Id
+    effective_date: date
+
+
+class PlacementStarted(PlacementData):
+    assistant_id: Id
+    role: Role
+    country: Country
+    phase: Phase
+    coverage: Coverage
+    shift: Shift
+    allowed_task_types: Annotated[list[TaskType], Field(max_length=8)] | None = None
+    supervising_attorney_id: Id
+    started_at: Instant
+
+
+class PlacementPhaseChanged(PlacementData):
+    phase: Phase
+    effective_date: date
+
+
+class PlacementCountryChanged(PlacementData):
+    country: Country
+    effective_date: date
+
+
+class PlacementRoleChanged(PlacementData):
+    role: Role
+    effective_date: date
+
+
+class PlacementShiftChanged(PlacementData):
+    shift: Shift
+    effective_date: date
+
+
+class PlacementSourceChanged(PlacementData):
+    """Whose hours count from a date on: entries whose event source starts with `source`."""
+
+    source: Source
+    effective_date: date
+
+
+class PlacementAbsenceRecorded(PlacementData):
+    from_date: date
+    until_date: date
+
+    @model_validator(mode="after")
+    def in_order(self) -> Self:
+        """Refuse an absence that ends before it begins; `until_date` is the first day back."""
+        if self.until_date <= self.from_date:
+            raise PydanticCustomError("absence_order", "until_date must be after from_date")
+        return self
+
+
+class PlacementControlRecorded(PlacementData):
+    kind: Literal["nda", "mfa", "disclosure", "system_access", "access_removed"]
+    state: Code
+    at: Instant
+    by: Id
+    ref: Ref
+
+
+class PlacementEnded(PlacementData):
+    ended_at: Instant
+
+
+class EventType(NamedTuple):
+    """A row of the table of types: who may send it, and the entity kind it belongs to."""
+
+    name: str
+    data: type[Data]
+    kind: Kind | None  # None: read from the data, see `entity_of`
+    senders: frozenset[str]
+
+
+def _types() -> Iterator[EventType]:
+    """The table, in the order in which events of one instant are folded (its rank)."""
+
+    def row(name: str, data: type[Data], kind: Kind | None, senders: str) -> EventType:
+        return EventType(f"turnsheet.{name}.v1", data, kind, frozenset(senders.split()))
+
+    yield row("task.requested", TaskRequested, "task", "firm tracker connection")
+    yield row("task.assigned", TaskAssigned, "task", "firm admin connection")
+    yield row("task.reassigned", TaskAssigned, "task", "firm admin connection")
+    yield row("task.acknowledged", TaskMoved, "task", "tracker connection")
+    yield row("task.started", TaskMoved, "task", "tracker connection")
+    yield row("task.resumed", TaskHeld, "task", "tracker firm connection")
+    yield row("task.held", TaskHeld, "task", "tracker firm connection")
+    yield row("task.submitted", TaskSubmitted, "task", "tracker connection")
+    yield row("review.completed", ReviewCompleted, "task", "firm qa")
+    yield row("defect.reported", DefectReported, "task", "firm qa")
+    yield row("task.reopened", TaskReasoned, "task", "firm connection")
+    yield row("task.cancelled", TaskReasoned, "task", "firm connection")
+    yield row("escalation.raised", EscalationRaised, None, "tracker")
+    yield row("escalation.acknowledged", EscalationAcknowledged, None, "firm")
+    yield row("escalation.resolved", EscalationResolved, None, "firm")
+    yield row("time.recorded", TimeRecorded, "entry", "tracker connection")
+    yield row("timer.started", TimerMoved, "entry", "tracker connection")
+    yield row("timer.stopped", TimerMoved, "entry", "tracker connection")
+    yield row("time.amended", TimeAmended, "entry", "tracker connection")
+    yield row("time.voided", TimeVoided, "entry", "tracker connection")
+    yield row("event.retracted", EventRetracted, None, "tracker firm connection qa admin")
+    yield row("firm.registered", FirmRegistered, "firm", "admin")
+    yield row("firm.changed", FirmChanged, "firm", "admin")
+    yield row("firm.calendar_changed", FirmCalendarChanged, "firm", "admin")
+    yield row("assistant.registered", AssistantRegistered, "assistant", "admin")
+    yield row("assistant.changed", AssistantChanged, "assistant", "admin")
+    yield row("assistant.vetted", AssistantVetted, "assistant", "admin")
+    yield row("placement.started", PlacementStarted, "placement", "admin")
+    yield row("placement.phase_changed", PlacementPhaseChanged, "placement", "admin")
+    yield row("placement.country_changed", PlacementCountryChanged, "placement", "admin")
+    yield row("placement.role_changed", PlacementRoleChanged, "placement", "admin")
+    yield row("placement.shift_changed", PlacementShiftChanged, "placement", "admin")
+    yield row("placement.source_changed", PlacementSourceChanged, "placement", "admin")
+    yield row("placement.absence_recorded", PlacementAbsenceRecorded, "placement", "admin")
+    yield row("placement.control_recorded", PlacementControlRecorded, "placement", "admin")
+    yield row("placement.ended", PlacementEnded, "placement", "admin")
+
+
+TYPES: dict[str, EventType] = {t.name: t for t in _types()}
+RANKS: dict[str, int] = {name: rank for rank, name in enumerate(TYPES)}
+
+
+class EntityKey(NamedTuple):
+    """The one thing an event belongs to; all facts of a key are folded together."""
+
+    firm_id: str
+    kind: Kind
+    entity_id: str
+
+
+def entity_of(type_name: str, data: Data) -> EntityKey:
+    """Return the entity that an event of this type and data belongs to."""
+    firm_id = data.firm_id if isinstance(data, FirmData) else NO_FIRM
+    if isinstance(data, EventRetracted | EscalationData):
+        if data.task_id is not None:
+            return EntityKey(firm_id, "task", data.task_id)
+        if isinstance(data, EventRetracted) and data.entry_id is not None:
+            return EntityKey(firm_id, "entry", data.entry_id)
+        escalation_id = data.escalation_id
+        assert escalation_id is not None
+        return EntityKey(firm_id, "escalation", escalation_id)
+    kind = TYPES[type_name].kind
+    assert kind is not None
+    entity_id = getattr(data, f"{kind}_id")
+    return EntityKey(firm_id, kind, entity_id)
+
+
+TOPIC_OF_KIND: dict[Kind, str] = {
+    "task": "task-events",
+    "escalation": "task-events",
+    "entry": "time-events",
+    "firm": "directory",
+    "assistant": "directory",
+    "placement": "directory",
+}
+TOPICS = ("directory", "task-events", "time-events")
