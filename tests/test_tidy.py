@@ -65,9 +65,7 @@ def pure_rooms() -> list[Path]:
     rooms = []
     for path in product():
         parts = path.relative_to(ROOT).parts
-        if parts[0] == "schemas":
-            rooms.append(path)
-        elif (
+        if parts[0] == "schemas" or (
             len(parts) > 2
             and parts[1] in HOUSES
             and "migrations" not in parts
