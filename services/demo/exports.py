@@ -1,4 +1,4 @@
-"""The simulated tools' exports: detailed CSV files as Toggl Track and Clockify write them (pure)."""
+"""The simulated tools' exports: detailed CSV as Toggl Track and Clockify write them (pure)."""
 
 import csv
 import io

@@ -66,7 +66,7 @@ class ToolRow:
 
 @dataclass(frozen=True)
 class Workload:
-    """Everything that happens: the directory, the events in the order of sending, the tools' rows."""
+    """All that happens: the directory, the events in the order of sending, the tools' rows."""
 
     world: World
     directory: tuple[Sent, ...]
