@@ -5,10 +5,11 @@ import io
 import json
 from collections import Counter
 from datetime import date, datetime
+from itertools import pairwise
 
 import pytest
-
 from schemas.envelope import read_event
+
 from services.demo.exports import CLOCKIFY_COLUMNS, TOGGL_COLUMNS, clockify_csv, toggl_csv
 from services.demo.workload import simulate
 
@@ -67,7 +68,7 @@ def test_some_events_come_twice_late_and_out_of_order(workload):
     bodies = Counter(sent.body for sent in workload.events)
     assert sum(count > 1 for count in bodies.values()) > 50
     times = [datetime.fromisoformat(json.loads(s.body)["time"]) for s in workload.events]
-    assert any(b < a for a, b in zip(times, times[1:], strict=False))
+    assert any(b < a for a, b in pairwise(times))
     delays = [
         (s.sent_at - at).days
         for s, at in zip(workload.events, times, strict=True)
@@ -93,9 +94,7 @@ def test_an_assistant_does_one_thing_at_a_time(workload):
         spans.setdefault(row.placement.assistant_id, []).append((row.started_at, row.ended_at))
     for rows in spans.values():
         rows.sort()
-        assert all(
-            a_end <= b_start for (_, a_end), (b_start, _) in zip(rows, rows[1:], strict=False)
-        )
+        assert all(a_end <= b_start for (_, a_end), (b_start, _) in pairwise(rows))
 
 
 @pytest.mark.parametrize(
