@@ -1,4 +1,4 @@
-"""`turnsheet simulate` and `turnsheet demo`: a lively month of work, and the whole story with it."""
+"""`turnsheet simulate` and `turnsheet demo`: a lively month of work, and the story told with it."""
 
 import json
 from datetime import date
