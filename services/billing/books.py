@@ -5,14 +5,16 @@ decided. The doors between the two:
 
     drafts.draft(books) -> Draft                       the one code path of run, dry run and replay
     drafts.issued_digest(books.issued) -> str          the recheck before an issue
-    reports.report(draft) -> Json                      the row of the run report, ready for REST
+    overlaps.spans(entries, placements, zone)          another firm's work as `other_spans`,
+    overlaps.days(entries)                             and as `other_days`
+    reports.report(draft) -> dict                      the row of the run report, ready for JSON
     invoices.content(draft) -> bytes                   what an approver approves; store these bytes
     invoices.document(content, number=, invoice_date=, series=, predecessor=) -> Document
-    invoices.read_document(body) -> Document           verifies its hash
+    invoices.read_document(body) -> Document | Mismatch   verifies its hash
     invoices.issued_lines(document) -> tuple[IssuedLine, ...]
     invoices.invoice_csv(document) -> bytes
     invoices.verify_chain(documents) -> tuple[Break, ...]
-    explain.explain(document, line_number) -> Explanation | Mismatch
+    explain.explain(document, line_number, earlier=()) -> Explanation | Mismatch
 
 Durations are whole seconds, money is whole minor units (cents) of the firm's currency, rates are
 ten-thousandths an hour.
@@ -182,7 +184,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is due under a key less what is issued under it: `new` − `old`.
+    """What is due under a key less what is issued under it: `new` less `old`.
 
     A regular line, in the key's own month, has nothing old. `rows` add up to the difference.
     """
@@ -215,7 +217,7 @@ class FirmBooks:
     """Everything about one firm inside a run's cut.
 
     entries      every entry of the firm, also void, open, failed and wholly retracted ones: one
-                 that is billed and missing here raises `EntryMissing`
+                 that is billed and missing here raises `EntryMissingError`
     approvals    (entry_id, version) pairs given up to the run's instant
     issued       lines of all unvoided documents of the firm
     settled      by settled month, what its first issue step pinned
@@ -251,7 +253,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Where a service month's worked seconds went, raw; `rounding` = rounded − raw of the billed."""
+    """Where a service month's worked seconds went, raw.
+
+    `rounding` is what increments add to the billed seconds; it stands beside the sum.
+    """
 
     service_month: Month
     worked: int
@@ -340,5 +345,41 @@ class Document:
     body: bytes
 
 
-class EntryMissing(LookupError):
+class Explanation(NamedTuple):
+    """A line added up again from its frozen entries; `steps` tell the arithmetic in words.
+
+    `old_proved`: the lines before it were at hand, and add up to what the line calls old (a line
+    without anything old proves that by itself).
+    """
+
+    issued: IssuedLine
+    steps: tuple[str, ...]
+    old_proved: bool
+
+
+class Mismatch(NamedTuple):
+    """A document, or a line of it, that does not add up; `code` says where."""
+
+    code: Literal[
+        "unknown_line",
+        "not_canonical",
+        "content_hash",
+        "seconds",
+        "rounded_seconds",
+        "rounding",
+        "old_amount",
+        "new_amount",
+        "amount",
+        "hours",
+        "old_lines",
+        "total",
+    ]
+    detail: str
+
+
+class EntryMissingError(LookupError):
     """An entry that is billed was not gathered: going on would credit it by mistake."""
+
+
+class UnbalancedError(ArithmeticError):
+    """Our own books do not add up: nothing may be drafted from them."""
