@@ -1,0 +1,159 @@
+"""Postgres: one pool per role, and transactions that see one firm, or all of them on the record.
+
+A house speaks through three login roles. `firm` sees the rows of one firm at a time, `office` sees
+all firms and leaves an audit row at each use, `writer` is for consumers and jobs. A pool never
+changes its role, and a firm is named only inside a transaction, so nothing outlives a release.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+
+from services.settings import Settings
+from services.sql import queries
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+House = Literal["identity", "ingest", "metrics", "billing"]
+Role = Literal["firm", "office", "writer"]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+ROLES: Final[Mapping[House, tuple[Role, ...]]] = {
+    "identity": ("writer",),
+    "ingest": ("firm", "office", "writer"),
+    "metrics": ("firm", "office", "writer"),
+    "billing": ("firm", "office", "writer"),
+}
+CONNECT_SECONDS = 5.0
+
+_TIMEOUTS: Final[Mapping[Role, Mapping[str, str]]] = {
+    # A request is answered within 15 s or not at all.
+    "firm": {"statement_timeout": "12s", "lock_timeout": "5s", "transaction": "5s"},
+    "office": {"statement_timeout": "12s", "lock_timeout": "5s", "transaction": "5s"},
+    # A paused consumer must lose its row locks before its successor gives up.
+    "writer": {"statement_timeout": "60s", "lock_timeout": "10s", "transaction": "2s"},
+}
+_SQL = queries(Path(__file__).with_name("postgres.sql"))
+
+
+class Actor(Protocol):
+    """Whoever acts; `id` is `role:id`."""
+
+    @property
+    def id(self) -> str:
+        """Name the actor as the audit trail does."""
+
+
+def role_name(house: House, role: Role) -> str:
+    """Name the login role of a house."""
+    if role not in ROLES[house]:
+        raise ValueError(f"{house} has no role {role}")
+    return f"turnsheet_{house}_{role}"
+
+
+def role_url(settings: Settings, house: House, role: Role) -> str:
+    """Write the database's address for one role of a house; it holds a password."""
+    parts = urlsplit(settings.database_url)
+    place = parts.netloc.rpartition("@")[2]
+    password = settings.database_role_password.get_secret_value()
+    login = f"{role_name(house, role)}:{quote(password, safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{login}@{place}"))
+
+
+async def open_pool(settings: Settings, house: House, role: Role, *, size: int = 8) -> Pool:
+    """Open a pool that connects when first used, so that a service starts before its database."""
+    pool = await asyncpg.create_pool(
+        role_url(settings, house, role),
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_SECONDS,
+        server_settings=_server_settings(house, role),
+    )
+    assert pool is not None
+    return pool
+
+
+async def connect(settings: Settings, house: House, role: Role) -> Connection:
+    """Open a dedicated connection: a consumer task and a job keep one each."""
+    return await asyncpg.connect(
+        role_url(settings, house, role),
+        timeout=CONNECT_SECONDS,
+        server_settings=_server_settings(house, role),
+    )
+
+
+def _server_settings(house: House, role: Role) -> dict[str, str]:
+    timeouts = _TIMEOUTS[role]
+    return {
+        "application_name": role_name(house, role),
+        "search_path": house,
+        "timezone": "UTC",
+        "statement_timeout": timeouts["statement_timeout"],
+        "lock_timeout": timeouts["lock_timeout"],
+        "idle_in_transaction_session_timeout": timeouts["transaction"],
+    }
+
+
+@asynccontextmanager
+async def firm_transaction(
+    pool: Pool, firm_id: str, *, snapshot: bool = False
+) -> AsyncIterator[Connection]:
+    """Run a transaction of the firm role: it sees and writes this firm's rows and no others.
+
+    `snapshot` gives all its statements one view of the data, for answers made of several reads.
+    """
+    isolation: Literal["repeatable_read", "read_committed"] = (
+        "repeatable_read" if snapshot else "read_committed"
+    )
+    async with pool.acquire(timeout=CONNECT_SECONDS) as conn, conn.transaction(isolation=isolation):
+        await conn.execute(_SQL.choose_firm, firm_id)
+        yield conn
+
+
+@asynccontextmanager
+async def office_transaction(
+    pool: Pool,
+    actor: Actor,
+    action: str,
+    *,
+    subject: str = "",
+    firm_id: str = "*",
+    details: Mapping[str, Any] | None = None,
+    snapshot: bool = False,
+) -> AsyncIterator[Connection]:
+    """Run a transaction of the office role, which sees all firms, and put its use on record.
+
+    `action` says what was done (`read_metrics`), `subject` on what (an id, never words), `firm_id`
+    whose it was, '*' for more than one firm.
+    """
+    isolation: Literal["repeatable_read", "read_committed"] = (
+        "repeatable_read" if snapshot else "read_committed"
+    )
+    async with pool.acquire(timeout=CONNECT_SECONDS) as conn, conn.transaction(isolation=isolation):
+        await append_audit(conn, actor, action, subject=subject, firm_id=firm_id, details=details)
+        yield conn
+
+
+async def append_audit(
+    conn: Connection,
+    actor: Actor,
+    action: str,
+    *,
+    subject: str,
+    firm_id: str = "*",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one row of the trail, in the caller's transaction and its house's schema.
+
+    `details` holds ids, numbers and enumerations only: the trail outlives every erasure.
+    """
+    await conn.execute(
+        _SQL.append_audit, firm_id, actor.id, action, subject, json.dumps(dict(details or {}))
+    )
