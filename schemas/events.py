@@ -1,7 +1,6 @@
-"""Every event that trackers, firms, admins and tools send: one data model a type, one table of types."""
+"""Every event that trackers, firms, admins and tools send: a model a type, a table of types."""
 
 from collections.abc import Iterator
-from datetime import date, datetime
 from typing import Annotated, Literal, NamedTuple, Self
 from zoneinfo import available_timezones
 
@@ -16,16 +15,29 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from schemas.countries import Country
-from schemas.instants import Instant
+from schemas.instants import Day, Instant
 
-INTEGER_MAX = 2**53
 NO_FIRM = "-"  # the key, and the firm, of what belongs to no firm: assistants
+
+
+def check_printable(text: str) -> str:
+    """Return `text` when every character can be shown, else raise `not_printable`."""
+    if not text.isprintable():
+        raise PydanticCustomError("not_printable", "only characters that can be shown")
+    return text
+
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Ref = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
 Source = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,256}$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Printable = Annotated[
+    str, StringConstraints(min_length=1, max_length=256), AfterValidator(check_printable)
+]
+EventId = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), AfterValidator(check_printable)
+]
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Minutes = Annotated[int, Field(ge=0, le=100_000)]
 Attempt = Annotated[int, Field(ge=1, le=10_000)]
@@ -109,6 +121,8 @@ class TaskData(PlacementData):
 
 
 class TaskRequested(TaskData):
+    """Work that was asked for; `due_at` is the requester's own deadline."""
+
     task_type: TaskType
     matter_ref: Ref | None = None
     requested_by: Id
@@ -120,6 +134,8 @@ class TaskRequested(TaskData):
 
 
 class TaskAssigned(TaskData):
+    """Data of `task.assigned` and `task.reassigned`."""
+
     assistant_id: Id
 
 
@@ -137,11 +153,15 @@ class TaskHeld(TaskData):
 
 
 class TaskSubmitted(TaskData):
+    """Work handed in for review."""
+
     attempt: Attempt
     output_ref: Ref | None = None
 
 
 class ReviewCompleted(TaskData):
+    """A review's verdict on one attempt."""
+
     attempt: Attempt
     outcome: Outcome
     reviewer_id: Id
@@ -152,6 +172,8 @@ class ReviewCompleted(TaskData):
 
 
 class DefectReported(TaskData):
+    """A fault in one attempt, found in review or after acceptance."""
+
     defect_id: Id
     attempt: Attempt | None = None
     severity: Severity
@@ -167,20 +189,28 @@ class TaskReasoned(TaskData):
 
 
 class EscalationData(PlacementData):
+    """Data of an event about one escalation; with a `task_id` it belongs to that task."""
+
     escalation_id: Id
     task_id: Id | None = None
 
 
 class EscalationRaised(EscalationData):
+    """A question put to the firm; `blocking` pauses the task."""
+
     category: EscalationCategory
     blocking: bool = False
 
 
 class EscalationAcknowledged(EscalationData):
+    """The firm has seen the question."""
+
     handling_minutes: Minutes | None = None
 
 
 class EscalationResolved(EscalationData):
+    """The firm has answered, and says whether it was right to ask."""
+
     disposition: Literal["needed", "unnecessary"]
     handling_minutes: Minutes | None = None
 
@@ -206,7 +236,7 @@ class TimeRecorded(EntryData):
 
     started_at: Instant | None = None
     ended_at: Instant | None = None
-    work_date: date | None = None
+    work_date: Day | None = None
     duration_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
     task_id: Id | None = None
     task_type: TaskType
@@ -234,11 +264,15 @@ class TimeRecorded(EntryData):
 
 
 class TimeAmended(TimeRecorded):
+    """A later revision of an entry: all its fields again."""
+
     revision: Annotated[int, Field(ge=1, le=1_000_000)]
     reason: Code
 
 
 class TimeVoided(EntryData):
+    """A later revision of an entry that takes it away."""
+
     revision: Annotated[int, Field(ge=1, le=1_000_000)]
     reason: Code
 
@@ -248,7 +282,7 @@ class EventRetracted(FirmData):
 
     placement_id: Id | None = None
     target_source: Source
-    target_id: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    target_id: EventId
     task_id: Id | None = None
     escalation_id: Id | None = None
     entry_id: Id | None = None
@@ -265,19 +299,23 @@ class EventRetracted(FirmData):
 
 
 class FirmRegistered(FirmData):
+    """A firm's registration fixes its zone and currency."""
+
     timezone: Zone
     country: Country
     currency: Currency
 
 
 class FirmChanged(FirmData):
+    """What may change of a firm, from a date of its zone on."""
+
     country: Country | None = None
     external_ref: Ref | None = None
-    effective_date: date
+    effective_date: Day
 
 
 class Slot(Data):
-    """A weekly stretch of office or shift hours; it belongs to the local date on which it starts."""
+    """A weekly stretch of hours; it belongs to the local date on which it starts."""
 
     weekday: Annotated[int, Field(ge=1, le=7)]
     start: ClockTime
@@ -294,47 +332,61 @@ class DaySlot(Data):
 class Override(Data):
     """The hours of one date, instead of what weekday and closed dates say."""
 
-    date: date
+    date: Day
     slots: Annotated[list[DaySlot], Field(max_length=24)]
 
 
 class FirmCalendarChanged(FirmData):
+    """A firm's office hours, in the calendar's own zone, from a date on."""
+
     zone: Zone
     slots: Annotated[list[Slot], Field(max_length=200)]
-    closed_dates: Annotated[list[date], Field(max_length=1_000)] = Field(default_factory=list)
+    closed_dates: Annotated[list[Day], Field(max_length=1_000)] = Field(default_factory=list)
     overrides: Annotated[list[Override], Field(max_length=400)] = Field(default_factory=list)
-    effective_date: date
+    effective_date: Day
 
 
 class Shift(Data):
+    """An assistant's weekly hours of work, in the shift's own zone."""
+
     zone: Zone
     slots: Annotated[list[Slot], Field(max_length=200)]
 
 
 class AssistantData(Data):
+    """Data of an event about one assistant, who belongs to no firm."""
+
     assistant_id: Id
 
 
 class AssistantRegistered(AssistantData):
+    """A new assistant and the country they work from."""
+
     home_country: Country
 
 
 class AssistantChanged(AssistantData):
+    """Another home country, from a date on."""
+
     home_country: Country
-    effective_date: date
+    effective_date: Day
 
 
 class AssistantVetted(AssistantData):
+    """Five scores of one vetting, by a version of the rubric."""
+
     english: Score
     software: Score
     detail: Score
     confidentiality: Score
     escalation: Score
     rubric_version: Id
-    effective_date: date
+    effective_date: Day
 
 
 class PlacementStarted(PlacementData):
+    """An assistant starts to work for a firm, in a role and a phase."""
+
     assistant_id: Id
     role: Role
     country: Country
@@ -347,35 +399,45 @@ class PlacementStarted(PlacementData):
 
 
 class PlacementPhaseChanged(PlacementData):
+    """Another phase, from a date of the firm on."""
+
     phase: Phase
-    effective_date: date
+    effective_date: Day
 
 
 class PlacementCountryChanged(PlacementData):
+    """Another country of work, from a date of the firm on."""
+
     country: Country
-    effective_date: date
+    effective_date: Day
 
 
 class PlacementRoleChanged(PlacementData):
+    """Another role, from a date of the firm on."""
+
     role: Role
-    effective_date: date
+    effective_date: Day
 
 
 class PlacementShiftChanged(PlacementData):
+    """Another shift, from a date of the firm on."""
+
     shift: Shift
-    effective_date: date
+    effective_date: Day
 
 
 class PlacementSourceChanged(PlacementData):
     """Whose hours count from a date on: entries whose event source starts with `source`."""
 
     source: Source
-    effective_date: date
+    effective_date: Day
 
 
 class PlacementAbsenceRecorded(PlacementData):
-    from_date: date
-    until_date: date
+    """Days away; `until_date` is the first day back. Dates are the shift's."""
+
+    from_date: Day
+    until_date: Day
 
     @model_validator(mode="after")
     def in_order(self) -> Self:
@@ -386,6 +448,8 @@ class PlacementAbsenceRecorded(PlacementData):
 
 
 class PlacementControlRecorded(PlacementData):
+    """A control record: who saw to which safeguard, when, and where it is kept."""
+
     kind: Literal["nda", "mfa", "disclosure", "system_access", "access_removed"]
     state: Code
     at: Instant
@@ -394,6 +458,8 @@ class PlacementControlRecorded(PlacementData):
 
 
 class PlacementEnded(PlacementData):
+    """The instant from which the assistant works for the firm no more."""
+
     ended_at: Instant
 
 

@@ -1,15 +1,18 @@
-"""Instants: RFC 3339 texts with an offset, as the envelope and the data of events carry them."""
+"""Instants and dates as events carry them: RFC 3339 texts with an offset, and YYYY-MM-DD."""
 
 import re
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, date, datetime
+from typing import Annotated, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+DateT = TypeVar("DateT", bound=date)
+YEARS = range(1970, 2200)  # within these no zone, shift or sum of days leaves what datetime holds
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})",
 )
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def check_instant_text(value: object) -> object:
@@ -25,7 +28,34 @@ def check_instant_text(value: object) -> object:
     return value
 
 
-Instant = Annotated[datetime, BeforeValidator(check_instant_text), Field(strict=False)]
+def check_day_text(value: object) -> object:
+    """Refuse what is no date; a text must be YYYY-MM-DD and no more."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or _DAY.fullmatch(value) is None:
+        raise PydanticCustomError("date_format", "give a date like 2026-07-01")
+    return value
+
+
+def check_year(value: DateT) -> DateT:
+    """Refuse a date or an instant outside the years that we reckon with."""
+    if value.year not in YEARS:
+        raise PydanticCustomError("year_range", "give a year from 1970 to 2199")
+    return value
+
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(check_instant_text, json_schema_input_type=datetime),
+    AfterValidator(check_year),
+    Field(strict=False),
+]
+Day = Annotated[
+    date,
+    BeforeValidator(check_day_text, json_schema_input_type=date),
+    AfterValidator(check_year),
+    Field(strict=False),
+]
 
 
 def whole_second(instant: datetime) -> datetime:

@@ -1,0 +1,35 @@
+"""Canonical JSON (RFC 8785) of values without floats: equal values give equal bytes."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+
+def canonical_json(value: Any) -> bytes:
+    """Write a value of None, booleans, integers, strings, lists and dicts in its one form.
+
+    Raises TypeError for anything else: floats have no place in our events and documents.
+    """
+    return json.dumps(
+        _ordered(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    ).encode()
+
+
+def canonical_hash(value: Any) -> bytes:
+    """Return the sha256 of a value's canonical JSON."""
+    return sha256(canonical_json(value)).digest()
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value, key=_utf16)}
+    if isinstance(value, list | tuple):
+        return [_ordered(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    raise TypeError(f"{type(value).__name__} has no canonical form here")
+
+
+def _utf16(key: str) -> bytes:
+    """The RFC sorts keys by UTF-16 code units, which differs from the order of code points."""
+    return key.encode("utf-16-be")

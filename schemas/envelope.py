@@ -1,0 +1,168 @@
+"""The envelope: CloudEvents 1.0 in our profile, from bytes to a checked event, or a refusal."""
+
+import re
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import ErrorDetails
+
+from schemas.canonical import canonical_hash
+from schemas.events import TYPES, Data, EventId, Printable, Source, entity_of
+from schemas.facts import Fact, Position
+from schemas.instants import Instant
+from schemas.strict_json import INTEGER_MAX, Refusal, Unreadable, parse, pointer_of
+
+__all__ = ["Envelope", "Refusal", "Unreadable", "content_hash", "read_event", "read_fact"]
+
+EVENT_BYTES_MAX = 64 * 1024
+CONTENT = ("type", "time", "subject", "sequence", "data")
+CODES = {
+    "event_too_large": f"an event has at most {EVENT_BYTES_MAX} bytes",
+    "not_an_object": "an event is a JSON object",
+    "unknown_type": "not a type of event that we know",
+    "missing_field": "this field is required",
+    "extension_name": "an extension's name is lower-case letters and digits",
+    "unknown_field": "no such field: the log is for ever, so nothing unforeseen goes on it",
+}
+_CODE_OF_ERROR = {
+    "missing": "missing_field",
+    "extra_forbidden": "unknown_field",
+    "datetime_from_date_parsing": "time_format",
+    "datetime_parsing": "time_format",
+    "date_from_datetime_parsing": "date_format",
+    "date_parsing": "date_format",
+}
+_OWN_CODES = {
+    "absence_order",
+    "date_format",
+    "entry_shape",
+    "not_printable",
+    "retraction_target",
+    "time_format",
+    "time_offset",
+    "unknown_country",
+    "unknown_zone",
+    "year_range",
+}
+_EXTENSION_NAME = re.compile(r"[a-z0-9]{1,64}")
+
+
+class Envelope(BaseModel):
+    """An event in its envelope. Extensions that we do not know are kept in `model_extra`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, str | bool | int | None] = Field(init=False)
+
+    specversion: Literal["1.0"]
+    id: EventId
+    source: Source
+    type: str
+    time: Instant
+    subject: Printable | None = None
+    datacontenttype: Literal["application/json"] | None = "application/json"
+    sequence: Annotated[int, Field(ge=-INTEGER_MAX, le=INTEGER_MAX)] | None = None
+    recordedtime: Instant | None = None
+    partitionkey: Printable | None = None
+    traceparent: Printable | None = None
+    data: Data
+
+
+@cache
+def envelope_model(type_name: str) -> type[Envelope]:
+    """Return the model of one type's events; KeyError for a type that we do not know."""
+    data = TYPES[type_name].data
+    return create_model(f"{data.__name__}Event", __base__=Envelope, data=(data, ...))
+
+
+def read_event(raw: bytes) -> Envelope:
+    """Read one event in structured mode. Raises Unreadable with the first thing that is wrong."""
+    return _read(raw)[0]
+
+
+def content_hash(raw: bytes) -> bytes:
+    """Return the sha256 of what an event says: two records of one identity may differ elsewhere.
+
+    It is made from the sender's own JSON: type, time, subject, sequence and data, in canonical
+    form, absent ones left out. Raises Unreadable when the bytes are no JSON object.
+    """
+    return _hash_content(_parse(raw))
+
+
+def read_fact(raw: bytes, *, received_at: datetime, principal: str, position: Position) -> Fact:
+    """Read one record of the log. Raises Unreadable for what the door would have refused."""
+    event, content = _read(raw)
+    return Fact(
+        entity=entity_of(event.type, event.data),
+        source=event.source,
+        id=event.id,
+        type=event.type,
+        time=event.time,
+        sequence=event.sequence,
+        received_at=received_at,
+        principal=principal,
+        content_hash=_hash_content(content),
+        data=event.data,
+        position=position,
+    )
+
+
+def _refuse(code: str, pointer: str = "") -> Unreadable:
+    return Unreadable(Refusal(code, pointer, CODES[code]))
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    if len(raw) > EVENT_BYTES_MAX:
+        raise _refuse("event_too_large")
+    content = parse(raw)
+    if not isinstance(content, dict):
+        raise _refuse("not_an_object")
+    return content
+
+
+def _read(raw: bytes) -> tuple[Envelope, dict[str, Any]]:
+    content = _parse(raw)
+    if "type" not in content:
+        raise _refuse("missing_field", "/type")
+    name = content["type"]
+    if not isinstance(name, str) or name not in TYPES:
+        raise _refuse("unknown_type", "/type")
+    try:
+        event = envelope_model(name).model_validate_json(raw)
+    except ValidationError as error:
+        raise _first_refusal(error) from None
+    for extension in event.model_extra or ():
+        if _EXTENSION_NAME.fullmatch(extension) is None:
+            raise _refuse("extension_name", pointer_of((extension,)))
+    return event, content
+
+
+def _hash_content(content: dict[str, Any]) -> bytes:
+    """Hash the fields of the content; CloudEvents reads a null attribute as an absent one."""
+    return canonical_hash({k: content[k] for k in CONTENT if content.get(k) is not None})
+
+
+def _first_refusal(error: ValidationError) -> Unreadable:
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    steps = found["loc"]
+    if steps and steps[0] not in Envelope.model_fields:
+        steps = steps[:1]  # an extension: what follows names the kinds of value it could have
+    return Unreadable(Refusal(_code_of(found), pointer_of(steps), _words_of(found)))
+
+
+def _code_of(found: ErrorDetails) -> str:
+    kind = found["type"]
+    if kind in _OWN_CODES:
+        return kind
+    return _CODE_OF_ERROR.get(kind, "invalid_field")
+
+
+def _words_of(found: ErrorDetails) -> str:
+    return CODES.get(_code_of(found), found["msg"])
