@@ -1,0 +1,119 @@
+"""Drafts: what a run decides about one firm and period; dry run and replay are the same call."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from schemas.canonical import canonical_hash
+from schemas.periods import Month
+from services.billing.books import (
+    Blocked,
+    BookEntry,
+    Draft,
+    EntryMissingError,
+    FirmBooks,
+    IssuedLine,
+    Line,
+    Notice,
+    OpenTimer,
+    Outcome,
+)
+from services.billing.buckets import billed_though, buckets, held
+from services.billing.due import Decision, decide
+from services.billing.holds import ask
+from services.billing.ledger import open_ledger
+from services.billing.lines import lines
+from services.billing.overlaps import is_runaway
+from services.billing.pricing import Pricing
+from services.billing.rates import Unpriced
+
+
+def draft(books: FirmBooks) -> Draft:
+    """Decide what one firm is billed for a period: a pure function of its books.
+
+    Raises EntryMissingError and UnbalancedError where the books themselves are wrong.
+    """
+    ledger = open_ledger(books.issued)
+    missing = ledger.entries.keys() - {book.entry_id for book in books.entries}
+    if missing:
+        raise EntryMissingError(f"billed, but not gathered: {sorted(missing)[:10]}")
+    questions, pricing = ask(books), Pricing(books, ledger)
+    entries = sorted(books.entries, key=lambda book: book.entry_id)
+    decisions = [decide(book, questions, pricing, ledger) for book in entries]
+    made = lines(decisions, books.period, books.firm.currency, pricing, ledger)
+    total_minor = sum(line.difference.amount_minor for line in made)
+    return Draft(
+        firm=books.firm,
+        period=books.period,
+        run=books.run,
+        outcome=_outcome(made, total_minor),
+        lines=made,
+        total_minor=total_minor,
+        held=held(decisions, books.period),
+        buckets=buckets(decisions, books.period, ledger, None),
+        buckets_if_issued=buckets(decisions, books.period, ledger, made),
+        open_timers=tuple(_open_timers(entries, books.run.instant)),
+        notices=tuple(sorted(_notices(decisions))),
+        blocked=(*_out_of_order(books), *_unpriced(decisions, books.period)),
+        issued_digest=issued_digest(books.issued),
+    )
+
+
+def issued_digest(issued: Iterable[IssuedLine]) -> str:
+    """Name the issued lines that a draft was computed from: issue compares it again."""
+    told = sorted(
+        [
+            str(line.period),
+            line.origin.number,
+            line.origin.line_number,
+            str(line.line.key.service_month),
+            line.line.key.placement_id,
+            line.line.key.rate_id,
+            *line.line.difference,
+        ]
+        for line in issued
+    )
+    return canonical_hash(told).hex()
+
+
+def _outcome(made: tuple[Line, ...], total_minor: int) -> Outcome:
+    if not made:
+        return "nothing_due"
+    return "carried" if total_minor < 0 else "document"
+
+
+def _out_of_order(books: FirmBooks) -> Iterator[Blocked]:
+    """A firm's months are invoiced in order, each once, from its first settled one on."""
+    if not books.settled:
+        return
+    first, last = min(books.settled), max(books.settled)
+    if books.period in books.settled:
+        yield Blocked("period_settled", str(books.period))
+    elif books.period < first:
+        yield Blocked("period_before_first", str(first))
+    elif books.period != last.next():
+        yield Blocked("month_order", str(last.next()))
+
+
+def _unpriced(decisions: Iterable[Decision], period: Month) -> list[Blocked]:
+    """Name each rate that is missing, claimed twice or of another currency, once."""
+    found = set()
+    for decision in decisions:
+        for part in decision.parts:
+            if isinstance(part.price, Unpriced) and part.service_month <= period:
+                found.add(Blocked(part.price.code, part.price.detail))
+    return sorted(found)
+
+
+def _open_timers(entries: Iterable[BookEntry], instant: datetime) -> Iterator[OpenTimer]:
+    for book in entries:
+        entry = book.entry
+        if entry is not None and entry.status == "open":
+            runaway = is_runaway(entry, instant)
+            yield OpenTimer(entry.entry_id, entry.placement_id, entry.started_at, runaway)
+
+
+def _notices(decisions: Iterable[Decision]) -> Iterator[Notice]:
+    """What is billed and would be held today stays billed, and is listed."""
+    for decision in decisions:
+        for why in billed_though(decision):
+            yield Notice(f"billed_{why}", decision.book.entry_id, "what is billed stays billed")
