@@ -1,0 +1,93 @@
+"""Group commit on a real broker: confirmed records are in the log, in order, where it says."""
+
+import asyncio
+
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from services.kafka import RECORD_BYTES_MAX, ensure_topics
+from services.producer import OutcomeUnknown, Overloaded, Place, Producer, Record, RecordTooLarge
+
+
+async def read_all(settings, topic, count):
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, 0)
+        consumer.assign([place])
+        consumer.seek(place, 0)
+        records: list[ConsumerRecord] = []
+        while len(records) < count:
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                records.extend(batch)
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def produce_when_connected(producer, topic, records):
+    await producer.wait_connected()
+    return await producer.produce(topic, records, 5)
+
+
+async def test_records_lie_where_the_answer_says_with_key_value_and_headers(settings):
+    await ensure_topics(settings)
+    topic = settings.topic("time-events")
+    records = [
+        Record(b"firm-1", f"value {n}".encode(), [("n", str(n).encode())]) for n in range(50)
+    ]
+    async with Producer(settings) as producer:
+        places = await produce_when_connected(producer, topic, records)
+    found = await read_all(settings, topic, 50)
+    assert places == [Place(0, n) for n in range(50)]
+    assert [(r.key, r.value, [tuple(h) for h in r.headers]) for r in found] == [
+        (r.key, r.value, list(r.headers)) for r in records
+    ]
+
+
+async def test_many_senders_share_batches_and_each_keeps_its_order(settings):
+    await ensure_topics(settings)
+    topic = settings.topic("time-events")
+    async with Producer(settings) as producer:
+        await produce_when_connected(producer, topic, [])
+        groups = await asyncio.gather(
+            *(
+                producer.produce(topic, [Record(b"k", b"x" * 500, []) for _ in range(100)], 10)
+                for _ in range(30)
+            )
+        )
+    offsets = [[place.offset for place in group] for group in groups]
+    assert sorted(offset for group in offsets for offset in group) == list(range(3000))
+    assert all(group == sorted(group) for group in offsets)
+
+
+@pytest.mark.parametrize(("spare", "fits"), [(1, True), (0, True), (-1, False)])
+async def test_a_record_has_a_limit(settings, spare, fits):
+    await ensure_topics(settings)
+    topic = settings.topic("time-events")
+    value = b"x" * (RECORD_BYTES_MAX - 1024 - 64 - 1 - spare)
+    async with Producer(settings) as producer:
+        if fits:
+            assert await produce_when_connected(producer, topic, [Record(b"k", value, [])])
+        else:
+            with pytest.raises(RecordTooLarge):
+                await produce_when_connected(producer, topic, [Record(b"k", value, [])])
+
+
+async def test_a_full_queue_refuses_before_anything_is_sent(settings):
+    await ensure_topics(settings)
+    topic = settings.topic("time-events")
+    async with Producer(settings) as producer:
+        await produce_when_connected(producer, topic, [])
+        with pytest.raises(Overloaded):
+            await producer.produce(topic, [Record(b"k", b"x" * 1_000_000, [])] * 34, 10)
+        assert await producer.produce(topic, [Record(b"k", b"y", [])], 10) == [Place(0, 0)]
+
+
+async def test_without_a_broker_the_outcome_is_unknown_and_stopping_is_quick(settings):
+    away = settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})
+    async with asyncio.timeout(10), Producer(away) as producer:
+        with pytest.raises(OutcomeUnknown):
+            await producer.produce("time-events", [Record(b"k", b"v", [])], 0.2)
