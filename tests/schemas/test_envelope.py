@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import rfc8785
 
-from schemas.envelope import EVENT_BYTES_MAX, Unreadable, content_hash, read_event, read_fact
+from schemas.envelope import Unreadable, content_hash, read_event, read_fact
 from schemas.events import TYPES, EntityKey
 from schemas.facts import Position
 
@@ -157,10 +157,10 @@ def padded(size):
 
 
 def test_an_event_has_at_most_64_kib():
-    for size in (EVENT_BYTES_MAX - 1, EVENT_BYTES_MAX):
+    for size in (65_535, 65_536):
         raw = padded(size)
         assert (len(raw), read_event(raw).id) == (size, "a-1")
-    assert refusal_of(padded(EVENT_BYTES_MAX + 1))[:2] == ("event_too_large", "")
+    assert refusal_of(padded(65_537))[:2] == ("event_too_large", "")
 
 
 def test_sequence_is_exact_up_to_two_to_the_53rd():
