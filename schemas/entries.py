@@ -1,27 +1,29 @@
-"""The fold of a time entry, shared by metrics and billing: hours agree because there is one rule."""
+"""The fold of a time entry, shared by metrics and billing: hours agree where the rule is one."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from schemas.canonical import canonical_hash
 from schemas.events import (
     EntryData,
     TaskType,
     TimeAmended,
-    TimerMoved,
     TimeRecorded,
+    TimerMoved,
     TimeVoided,
     WorkKind,
 )
 from schemas.facts import Cut, Fact
 from schemas.instants import instant_text, whole_second
-from schemas.order import Anomaly, standing
+from schemas.order import Anomaly, order_key, standing
 
 STARTED = "turnsheet.timer.started.v1"
+STOPPED = "turnsheet.timer.stopped.v1"
 Status = Literal["open", "closed", "void"]
+Content = tuple[Fact, ...]  # one recording, amendment or void, or a timer's one or two ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,13 @@ class Entry:
     status            `closed`: it has seconds, by an interval or by `work_date` with
                       `duration_seconds`; `open`: one end of a timer is missing; `void`: taken
                       back. An open or void entry has no seconds, a void one no content either
+    duration_seconds  also of an interval; 0 when it ends before it starts
     source            that of the version's last fact
     version           sha256, in hex, of this state; `last_received_at` and anomalies are not in it
     last_received_at  when the last of the version's facts was received first
     anomalies         those of `order.standing`; `revision_conflict` (other content of a revision),
-                      `revision_overruled` (a timer pair beside a recording), `other_placement`
-                      (names another placement, not applied), `ends_before_start` (zero seconds)
+                      `revision_overruled` (a timer beside a recording), `other_placement` (names
+                      another placement: not applied), `ends_before_start`
     """
 
     firm_id: str
@@ -62,11 +65,165 @@ class Entry:
     anomalies: tuple[Anomaly, ...]
 
 
+UNVERSIONED = {"version", "last_received_at", "anomalies"}
+
+
 def fold_entry(facts: Iterable[Fact], cut: Cut | None = None) -> Entry | None:
     """Fold all facts of one entry, in whatever order they come. None when nothing of it stands.
 
-    A timer pair and a recording are revision 0, the recording before the pair; an amendment and a
-    void have their own; the highest applies. An entry stays with the placement that its lowest
-    revision names; what names another one is not applied.
+    A timer and a recording are revision 0, the recording before the timer; an amendment and a void
+    name their own; the highest applies. An entry stays with the placement that its lowest revision
+    names; what names another one is not applied.
     """
-    raise NotImplementedError
+    stood = standing(facts, cut)
+    if not stood.facts:
+        return None
+    contents, anomalies = _contents(stood.facts)
+    placement_id = _names(contents[min(contents)][0]).placement_id
+    applied = {
+        revision: [content for content in found if _names(content).placement_id == placement_id]
+        for revision, found in contents.items()
+    }
+    revision = max(number for number, found in applied.items() if found)
+    content = applied[revision][0]
+    entry = _entry(revision, content)
+    anomalies.update(stood.anomalies, _oddities(contents, placement_id))
+    if entry.started_at and entry.ended_at and entry.ended_at < entry.started_at:
+        anomalies.add(_anomaly("ends_before_start", content[-1]))
+    return replace(entry, version=_version(entry), anomalies=tuple(sorted(anomalies)))
+
+
+def _contents(facts: Sequence[Fact]) -> tuple[dict[int, list[Content]], set[Anomaly]]:
+    """Sort facts into the contents of each revision, the one that counts first."""
+    ends: dict[str, list[Fact]] = {STARTED: [], STOPPED: []}
+    revisions: dict[int, list[Content]] = defaultdict(list)
+    for fact in sorted(facts, key=_latest, reverse=True):
+        match fact.data:
+            case TimerMoved():
+                ends[fact.type].append(fact)
+            case TimeAmended(revision=revision) | TimeVoided(revision=revision):
+                revisions[revision].append((fact,))
+            case TimeRecorded():
+                revisions[0].append((fact,))
+            case _:
+                raise TypeError(f"{fact.type} is no event of an entry")
+    pair = sorted((found[0] for found in ends.values() if found), key=order_key)
+    if pair:
+        revisions[0].append(tuple(pair))
+    repeated = {
+        _anomaly("revision_conflict", fact)
+        for found in ends.values()
+        for fact in found[1:]
+        if fact.content_hash != found[0].content_hash
+    }
+    return dict(revisions), repeated
+
+
+def _latest(fact: Fact) -> tuple[datetime, bytes, str, str]:
+    """Of several contents of one revision the greatest by this counts."""
+    return fact.time, fact.content_hash, fact.source, fact.id
+
+
+def _names(content: Content) -> EntryData:
+    """Return the data whose fields count: a timer's stop before its start."""
+    named = next((fact for fact in content if fact.type == STOPPED), content[-1])
+    assert isinstance(named.data, EntryData)
+    return named.data
+
+
+def _entry(revision: int, content: Content) -> Entry:
+    """Make the entry that a content says, still without version and anomalies."""
+    data = _names(content)
+    last = content[-1]
+    started_at, ended_at, work_date, seconds = _times(content)
+    said = data if isinstance(data, TimeRecorded | TimerMoved) else None
+    recorded = data if isinstance(data, TimeRecorded) else None
+    status: Status = "open" if seconds is None else "closed"
+    return Entry(
+        firm_id=data.firm_id,
+        entry_id=data.entry_id,
+        placement_id=data.placement_id,
+        status=status if said else "void",
+        revision=revision,
+        started_at=started_at,
+        ended_at=ended_at,
+        work_date=work_date,
+        duration_seconds=seconds,
+        task_id=said.task_id if said else None,
+        task_type=said.task_type if said else None,
+        matter_ref=said.matter_ref if said else None,
+        note_ref=said.note_ref if said else None,
+        activity_code=recorded.activity_code if recorded else None,
+        task_code=recorded.task_code if recorded else None,
+        kind=_kind(data),
+        billable=said.billable if said else None,
+        source=last.source,
+        version="",
+        last_received_at=max(fact.received_at for fact in content),
+        anomalies=(),
+    )
+
+
+def _kind(data: EntryData) -> WorkKind | None:
+    """A timer measures work; a void says nothing."""
+    if isinstance(data, TimeRecorded):
+        return data.kind
+    return "work" if isinstance(data, TimerMoved) else None
+
+
+def _times(
+    content: Content,
+) -> tuple[datetime | None, datetime | None, date | None, int | None]:
+    """Return start, end, work date and seconds, as far as a content gives them."""
+    data = _names(content)
+    if isinstance(data, TimeVoided):
+        return None, None, None, None
+    if isinstance(data, TimeRecorded):
+        if data.work_date is not None:
+            return None, None, data.work_date, data.duration_seconds
+        started_at, ended_at = data.started_at, data.ended_at
+    else:
+        times = {fact.type: fact.time for fact in content}
+        started_at, ended_at = times.get(STARTED), times.get(STOPPED)
+    start = started_at and whole_second(started_at)
+    end = ended_at and whole_second(ended_at)
+    if start is None or end is None:
+        return start, end, None, None
+    return start, end, None, max(0, int((end - start).total_seconds()))
+
+
+def _oddities(contents: Mapping[int, Sequence[Content]], placement_id: str) -> set[Anomaly]:
+    """Name the contents that do not count, each with the reason."""
+    found: set[Anomaly] = set()
+    for rivals in contents.values():
+        applied = [rival for rival in rivals if _names(rival).placement_id == placement_id]
+        for rival in rivals:
+            if rival not in applied:
+                found.update(_anomaly("other_placement", fact) for fact in rival)
+            elif rival is applied[0]:
+                continue
+            elif isinstance(rival[0].data, TimerMoved):
+                found.update(_anomaly("revision_overruled", fact) for fact in rival)
+            elif rival[0].content_hash != applied[0][0].content_hash:
+                found.add(_anomaly("revision_conflict", rival[0]))
+    return found
+
+
+def _anomaly(code: str, fact: Fact) -> Anomaly:
+    return Anomaly(code, fact.source, fact.id)
+
+
+def _version(entry: Entry) -> str:
+    """Hash what approvals name: every field but those that say nothing about the work itself."""
+    state = {
+        field.name: _plain(getattr(entry, field.name))
+        for field in fields(entry)
+        if field.name not in UNVERSIONED
+    }
+    return canonical_hash(state).hex()
+
+
+def _plain(value: str | int | date | None) -> str | int | None:
+    if isinstance(value, datetime):
+        return instant_text(value)
+    return value.isoformat() if isinstance(value, date) else value

@@ -9,9 +9,9 @@ RATE_DIGITS = 4
 SECONDS_PER_HOUR = 3_600
 
 _DECIMAL = re.compile(r"(-?)([0-9]{1,15})(?:\.([0-9]{1,9}))?", re.ASCII)
-_MINOR_DIGITS = dict.fromkeys(
-    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
-) | dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
+_ZERO_DIGITS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+_THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND"
+_MINOR_DIGITS = dict.fromkeys(_ZERO_DIGITS.split(), 0) | dict.fromkeys(_THREE_DIGITS.split(), 3)
 
 
 def minor_digits(currency: str) -> int:
@@ -28,7 +28,7 @@ def divide_half_away(numerator: int, denominator: int) -> int:
 
 
 def line_cents(seconds: int, rate_e4: int, minor_digits: int = 2) -> int:
-    """Return seconds × rate as minor units, rounded once, half away from zero.
+    """Return seconds times rate as minor units, rounded once, half away from zero.
 
     `rate_e4` is in ten-thousandths of the currency an hour: 15.25 is 152500.
     """
