@@ -24,8 +24,8 @@ def explain(
 ) -> Explanation | Mismatch:
     """Add a line up again from its entries, or say where it does not add up.
 
-    `earlier`: the firm's issued documents before this one; with them the old whole of an
-    adjustment is proved too, and each entry's rounding.
+    `earlier`: the firm's issued documents of periods before (others are not looked at); with them
+    the old whole of an adjustment is proved too, and each entry's rounding.
     """
     read = read_document(document.body)
     if isinstance(read, Mismatch):
@@ -35,7 +35,12 @@ def explain(
     if found is None:
         return Mismatch("unknown_line", f"{document.number} has lines 1 to {len(lines)}")
     line = found.line
-    before = [old.line for doc in earlier for old in issued_lines(doc) if old.line.key == line.key]
+    before = [
+        old.line
+        for one in earlier
+        for old in issued_lines(one)
+        if old.line.key == line.key and old.period < found.period
+    ]
     old_proved = line.old == Sums() or bool(before)
     wrong = (
         _wrong_total(read, lines)
@@ -132,7 +137,7 @@ def _steps(line: Line) -> Iterable[str]:
 def _product(line: Line, sums: Sums) -> str:
     rate = rate_text(line.stamp.rate_e4)
     return (
-        f"{hours_text(sums.rounded_seconds)} h × {rate} {line.stamp.currency}"
+        f"{hours_text(sums.rounded_seconds)} hours at {rate} {line.stamp.currency}"
         f" = {_amount(line, sums.amount_minor)}"
     )
 
