@@ -1,0 +1,332 @@
+"""HTTP: from a table of routes to an application that answers every refusal as a problem."""
+
+import asyncio
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, SecretStr
+from pydantic_core import to_json
+
+from services import openapi
+from services.auth import Principal, authenticate, require_firm
+from services.bodies import adapter, check_media, read_body, read_json, read_path, read_query
+from services.deadlines import Connection, Limits, problem_of, problem_response
+from services.postgres import House, open_pool
+from services.problems import Fault, Problem, not_found, unavailable
+from services.routes import Handler, Route, check_routes
+from services.serving import make_ops_app, run_service
+from services.settings import Settings
+from services.telemetry import REQUEST_SECONDS, REQUESTS
+
+__all__ = [
+    "FIRM_POOL",
+    "LIMITS",
+    "OFFICE_POOL",
+    "PRINCIPAL",
+    "Fault",
+    "Limits",
+    "Problem",
+    "Route",
+    "body_of",
+    "json_response",
+    "make_app",
+    "make_ops_app",
+    "not_found",
+    "path_of",
+    "principal_of",
+    "query_of",
+    "read_raw",
+    "require_firm",
+    "run_service",
+    "unavailable",
+]
+
+FIRM_POOL: Final = web.AppKey("firm_pool", asyncpg.Pool)
+OFFICE_POOL: Final = web.AppKey("office_pool", asyncpg.Pool)
+LIMITS: Final = web.AppKey("limits", Limits)
+SERVICE: Final = web.AppKey("service", str)
+_PEPPER: Final = web.AppKey("pepper", SecretStr)
+_ROUTES: Final = web.AppKey("routes", dict[object, Route])
+
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
+_QUERY: Final = web.RequestKey("query", BaseModel)
+_PATH: Final = web.RequestKey("path", BaseModel)
+_BODY: Final = web.RequestKey("body", object)
+
+_METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
+_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_AWAY: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+log = structlog.get_logger()
+Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
+
+
+def make_app(
+    service: House, routes: Sequence[Route], settings: Settings, limits: Limits | None = None
+) -> web.Application:
+    """Make the application of a house: its routes, their OpenAPI document and its page.
+
+    The pools of the firm and office roles are opened first, under FIRM_POOL and OFFICE_POOL; a
+    house appends its own parts to `cleanup_ctx`. Raises RouteError for a table that breaks rules.
+    """
+    limits = limits or Limits()
+    table = [*routes, *_describing(service, routes)]
+    check_routes(table)
+    app = web.Application(middlewares=[_answer], client_max_size=limits.body_bytes)
+    app[SERVICE] = service
+    app[LIMITS] = limits
+    app[_PEPPER] = settings.token_pepper
+    app[_ROUTES] = {}
+
+    async def pools(app: web.Application) -> AsyncIterator[None]:
+        app[FIRM_POOL] = await open_pool(settings, service, "firm")
+        app[OFFICE_POOL] = await open_pool(settings, service, "office")
+        yield
+        await app[FIRM_POOL].close()
+        await app[OFFICE_POOL].close()
+
+    app.cleanup_ctx.append(pools)
+    for route in table:
+        endpoint = _endpoint(route)
+        if route.method == "GET":
+            app.router.add_get(route.path, endpoint)  # HEAD comes with it
+        else:
+            app.router.add_route(route.method, route.path, endpoint)
+    return app
+
+
+def principal_of(request: web.Request) -> Principal:
+    """Give whoever calls, on a route with a scope."""
+    return request[PRINCIPAL]
+
+
+def body_of(request: web.Request, model: type[Value]) -> Value:
+    """Give the body, as the model that the route names."""
+    body = request[_BODY]
+    assert isinstance(body, model)
+    return body
+
+
+def query_of(request: web.Request, model: type[Model]) -> Model:
+    """Give the query, as the model that the route names."""
+    query = request[_QUERY]
+    assert isinstance(query, model)
+    return query
+
+
+def path_of(request: web.Request, model: type[Model]) -> Model:
+    """Give the address's variables, as the model that the route names."""
+    path = request[_PATH]
+    assert isinstance(path, model)
+    return path
+
+
+async def read_raw(request: web.Request) -> bytes:
+    """Read the body of a route with `raw`, within its limits, one layer of gzip taken off."""
+    return await read_body(request, request.app[LIMITS])
+
+
+def json_response(
+    request: web.Request,
+    body: Any,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """Answer with a model, or anything that pydantic can write, as JSON.
+
+    A read gets a strong ETag, and 304 when the client already has just that.
+    """
+    raw = (
+        adapter(type(body)).dump_json(body, by_alias=True)
+        if isinstance(body, BaseModel)
+        else to_json(body, by_alias=True)
+    )
+    return bytes_response(request, raw, "application/json", status=status, headers=headers)
+
+
+def bytes_response(
+    request: web.Request,
+    raw: bytes,
+    media: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """Answer with bytes of a media type; reads get an ETag as with `json_response`."""
+    sent = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
+    if request.method in {"GET", "HEAD"} and status == 200:
+        etag = hashlib.sha256(raw).hexdigest()[:32]
+        sent |= {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"}
+        known = request.if_none_match or ()
+        if any(tag.value in {etag, "*"} for tag in known):
+            return web.Response(status=304, headers=sent)
+    charset = "utf-8" if media.startswith("text/") else None
+    return web.Response(status=status, body=raw, content_type=media, charset=charset, headers=sent)
+
+
+def _describing(service: str, routes: Sequence[Route]) -> list[Route]:
+    """Make the two routes that describe all others, themselves included."""
+
+    async def document(request: web.Request) -> web.StreamResponse:
+        return bytes_response(request, described, "application/json")
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        return bytes_response(
+            request,
+            readable,
+            "text/html",
+            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
+
+    own = [
+        Route(
+            "GET",
+            f"/openapi/{service}.json",
+            document,
+            scope=None,
+            summary="This description",
+            response=dict[str, Any],
+        ),
+        Route(
+            "GET",
+            f"/docs/{service}",
+            page,
+            scope=None,
+            summary="This description, to read",
+            media="text/html",
+        ),
+    ]
+    found = openapi.describe(service, [*routes, *own])
+    described = to_json(found)
+    readable = openapi.page(found).encode()
+    return own
+
+
+def _endpoint(route: Route) -> Handler:
+    """Wrap a handler in the checks that its route names, in the order of their answers."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        limits = request.app[LIMITS]
+        if route.scope is not None:
+            await _admit(request, route)
+        _read_address(request, route)
+        if route.accepts:
+            check_media(request, route.accepts)
+        if route.request is not None:
+            request[_BODY] = read_json(await read_body(request, limits), route.request)
+        deadline = asyncio.timeout(limits.handler_seconds)
+        try:
+            async with deadline:
+                return await route.handler(request)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise unavailable("handler_deadline", "This took too long") from None
+
+    return serve
+
+
+def _read_address(request: web.Request, route: Route) -> None:
+    """Read the address's variables and its query; what a call does not take is refused."""
+    if route.variables is not None:
+        request[_PATH] = read_path(request, route.variables)
+    elif not all(_ID.fullmatch(text) for text in request.match_info.values()):
+        raise not_found()
+    if route.query is not None:
+        request[_QUERY] = read_query(request, route.query)
+    elif request.query:
+        faults = [Fault("/query", "unknown_field", "This call takes no query")]
+        raise Problem(422, "invalid_query", "The query is not what this call takes", errors=faults)
+
+
+async def _admit(request: web.Request, route: Route) -> None:
+    """Find out who calls, and whether they may: 401, then 403, then 404 for a foreign firm."""
+    given = request.headers.getall("Authorization", [])
+    principal = await authenticate(
+        request.app[FIRM_POOL], request.app[_PEPPER], given[0] if len(given) == 1 else None
+    )
+    request[PRINCIPAL] = principal
+    structlog.contextvars.bind_contextvars(principal=principal.id, token_id=principal.token_id)
+    assert route.scope is not None
+    if not principal.may(route.scope):
+        raise Problem(
+            403, "scope_missing", "This token may not do this", detail=f"It needs {route.scope}"
+        )
+    if "firm" in route.names:
+        require_firm(principal, request.match_info["firm"])
+
+
+@web.middleware
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every request, count it, and log it by ids and its route's template."""
+    connection = request.protocol
+    if isinstance(connection, Connection):
+        connection.request_started()
+    started = time.perf_counter()
+    request_id = secrets.token_hex(8)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    response, code = await _refusals_as_problems(request, handler)
+    if not response.prepared:
+        response.headers["X-Request-ID"] = request_id
+    seconds = time.perf_counter() - started
+    resource = request.match_info.route.resource
+    template = resource.canonical if resource is not None else "unmatched"
+    method = request.method if request.method in _METHODS else "other"
+    service = request.app[SERVICE]
+    REQUESTS.labels(service, method, template, str(response.status)).inc()
+    REQUEST_SECONDS.labels(service, method, template).observe(seconds)
+    log.info(
+        "request_served",
+        method=method,
+        route=template,
+        status=response.status,
+        seconds=round(seconds, 4),
+        **({"code": code} if code else {}),
+    )
+    return response
+
+
+async def _refusals_as_problems(
+    request: web.Request, handler: Handler
+) -> tuple[web.StreamResponse, str | None]:
+    try:
+        return await handler(request), None
+    except Problem as problem:
+        found = problem
+    except web.HTTPException as refusal:
+        found = problem_of(refusal)
+    except _AWAY as error:
+        log.warning("part_unavailable", reason=type(error).__name__)
+        found = unavailable("unavailable", "A part that this call needs is away; try again")
+    except asyncpg.DataError as error:
+        # A value that its model let pass does not fit its column: the client's, not a fault here.
+        if not str(error).startswith("invalid input for query argument"):
+            raise
+        log.warning("value_refused", reason=type(error).__name__)
+        found = Problem(422, "value_range", "A value is out of the range that we can keep")
+    except asyncpg.InterfaceError as error:
+        if "clos" not in str(error):  # closed or closing: the driver has no class for it
+            raise
+        log.warning("part_unavailable", reason=type(error).__name__)
+        found = unavailable("unavailable", "A part that this call needs is away; try again")
+    except Exception:  # the last door: a fault of ours, told as one
+        log.exception("request_failed")
+        found = Problem(500, "internal", "Something broke here; it is in our logs")
+    return problem_response(found), found.code

@@ -1,0 +1,232 @@
+"""OpenAPI 3.1 and a page to read, both made from the table of routes and the pydantic models."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel
+
+from services.bodies import adapter
+from services.problems import MEDIA_TYPE, ProblemDocument
+from services.routes import JSON, Route
+
+Document: TypeAlias = dict[str, Any]
+_Key: TypeAlias = tuple[int, Literal["request", "response", "problem"]]
+_ID_SCHEMA: Final = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+_PROBLEM: Final[_Key] = (-1, "problem")
+_ABOUT: Final = (
+    "Every refusal is an RFC 9457 problem with a stable `code`. What belongs to another firm"
+    " answers 404, like what does not exist. Reads carry a strong ETag; HEAD answers like GET,"
+    " without a body."
+)
+
+
+def describe(service: str, routes: Sequence[Route]) -> Document:
+    """Write the OpenAPI 3.1 document of a service from its table of routes."""
+    schemas, definitions = _schemas(routes)
+    paths: dict[str, Document] = {}
+    for number, route in enumerate(routes):
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(
+            route, schemas.get((number, "request")), schemas.get((number, "response")), schemas
+        )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"turnsheet {service}",
+            "version": version("turnsheet"),
+            "description": _ABOUT,
+        },
+        "paths": paths,
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "bearerFormat": "tns_…"}
+            },
+        },
+    }
+
+
+def _schemas(routes: Sequence[Route]) -> tuple[Mapping[_Key, Document], Document]:
+    """Make all schemas at once, so that equal names never mean two things."""
+    inputs: list[tuple[_Key, Literal["validation", "serialization"], Any]] = [
+        (_PROBLEM, "serialization", adapter(ProblemDocument))
+    ]
+    for number, route in enumerate(routes):
+        if route.request is not None:
+            inputs.append(((number, "request"), "validation", adapter(route.request)))
+        if route.response is not None:
+            inputs.append(((number, "response"), "serialization", adapter(route.response)))
+    found, shared = type(adapter(ProblemDocument)).json_schemas(
+        inputs, ref_template="#/components/schemas/{model}"
+    )
+    return {key: schema for (key, _), schema in found.items()}, shared.get("$defs", {})
+
+
+def _operation(
+    route: Route,
+    request: Document | None,
+    response: Document | None,
+    schemas: Mapping[_Key, Document],
+) -> Document:
+    operation: Document = {
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "parameters": [*_variables(route), *_queries(route)],
+        "responses": _responses(route, response, schemas[_PROBLEM]),
+    }
+    if route.description:
+        operation["description"] = route.description
+    if route.tags:
+        operation["tags"] = list(route.tags)
+    if route.scope is not None:
+        operation["security"] = [{"token": []}]
+        operation["x-scope"] = route.scope
+    if route.accepts:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {media: {"schema": request or {}} for media in route.accepts},
+        }
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = "".join(c if c.isalnum() else "_" for c in route.path).strip("_")
+    return f"{route.method.lower()}_" + "_".join(word for word in words.split("_") if word)
+
+
+def _variables(route: Route) -> list[Document]:
+    schemas = _properties(route.variables)
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": schemas[name][0] if name in schemas else _ID_SCHEMA,
+        }
+        for name in route.names
+    ]
+
+
+def _queries(route: Route) -> list[Document]:
+    return [
+        {"name": name, "in": "query", "required": required, "schema": schema}
+        for name, (schema, required) in _properties(route.query).items()
+    ]
+
+
+def _properties(model: type[BaseModel] | None) -> dict[str, tuple[Document, bool]]:
+    """List a flat model's fields by their outer names, with schema and whether they must be."""
+    if model is None:
+        return {}
+    schema = model.model_json_schema()
+    shared = schema.get("$defs", {})
+    required = set(schema.get("required", ()))
+    return {
+        name: (_inlined(found, shared), name in required)
+        for name, found in schema.get("properties", {}).items()
+    }
+
+
+def _inlined(schema: Any, shared: Document) -> Any:
+    """Put definitions in place of references: a parameter stands alone."""
+    if isinstance(schema, list):
+        return [_inlined(item, shared) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        return _inlined(shared[schema["$ref"].rpartition("/")[2]], shared) | rest
+    return {key: _inlined(value, shared) for key, value in schema.items()}
+
+
+def _responses(route: Route, schema: Document | None, problem: Document) -> Document:
+    answer: Document = {"description": HTTPStatus(route.status).phrase}
+    if schema is not None or route.media != JSON:
+        answer["content"] = {route.media: {"schema": schema or {"type": "string"}}}
+    statuses = {422, 500, 503} | ({401, 403} if route.scope is not None else set())
+    if route.method == "GET":
+        statuses.add(304)
+    if route.names:
+        statuses.add(404)
+    if route.accepts:
+        statuses |= {400, 408, 413, 415}
+    content = {MEDIA_TYPE: {"schema": problem}}
+    return {str(route.status): answer} | {
+        str(status): {"description": HTTPStatus(status).phrase}
+        | ({} if status == 304 else {"content": content})
+        for status in sorted(statuses)
+    }
+
+
+def page(document: Document) -> str:
+    """Write the document as one plain page that loads nothing from elsewhere."""
+    rows = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            rows.append(_section(path, method, operation))
+    title = escape(document["info"]["title"])
+    schemas = "".join(
+        f"<details id='{escape(name)}'><summary>{escape(name)}</summary>"
+        f"<pre>{escape(_fields(schema))}</pre></details>"
+        for name, schema in sorted(document["components"]["schemas"].items())
+    )
+    return (
+        "<!doctype html><html lang='en'><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
+        f"<title>{title}</title><style>{_STYLE}</style><main><h1>{title}</h1>"
+        f"<p>{escape(document['info']['description'])}</p>"
+        f"{''.join(rows)}<h2>Models</h2>{schemas}</main></html>"
+    )
+
+
+def _section(path: str, method: str, operation: Document) -> str:
+    facts = [
+        ("needs", operation.get("x-scope", "no token")),
+        *((p["in"], _parameter(p)) for p in operation["parameters"]),
+        ("answers", ", ".join(operation["responses"])),
+    ]
+    if "requestBody" in operation:
+        facts.insert(1, ("takes", ", ".join(operation["requestBody"]["content"])))
+    lines = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in facts)
+    return (
+        f"<section><h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2>"
+        f"<p>{escape(operation['summary'])}</p><p>{escape(operation.get('description', ''))}</p>"
+        f"<dl>{lines}</dl></section>"
+    )
+
+
+def _parameter(parameter: Document) -> str:
+    kind = parameter["schema"].get("type", "")
+    return f"{parameter['name']} {kind}{'' if parameter['required'] else ', optional'}"
+
+
+def _fields(schema: Document) -> str:
+    required = schema.get("required", ())
+    return "\n".join(
+        f"{name}: {_kind(field)}{'' if name in required else ', optional'}"
+        for name, field in schema.get("properties", {}).items()
+    )
+
+
+def _kind(schema: Document) -> str:
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "anyOf" in schema:
+        return " | ".join(_kind(one) for one in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema.get('items', {}))}"
+    return str(schema.get("format") or schema.get("type") or "any")
+
+
+_STYLE: Final = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:0;color:#1c2733;background:#fbfaf7}"
+    "main{max-width:56rem;margin:0 auto;padding:2rem 1rem}h1{font-weight:600}"
+    "h2{font-size:1.05rem;font-weight:500;margin:0}h2 b{color:#0b6b5d}"
+    "section{border-top:1px solid #d9d5cc;padding:1rem 0}p{margin:.25rem 0}"
+    "dl{display:grid;grid-template-columns:6rem 1fr;margin:.5rem 0;font-size:.9rem}"
+    "dt{color:#6a6f76}dd{margin:0}pre{overflow:auto}details{padding:.25rem 0}"
+)
