@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -18,7 +19,8 @@ from services import openapi
 from services.auth import Principal, authenticate, require_firm
 from services.bodies import adapter, check_media, read_body, read_json, read_path, read_query
 from services.deadlines import Connection, Limits, problem_of, problem_response
-from services.postgres import House, open_pool
+from services.postgres import Connection as PostgresConnection
+from services.postgres import House, firm_transaction, office_transaction, open_pool
 from services.problems import Fault, Problem, not_found, unavailable
 from services.routes import Handler, Route, check_routes
 from services.serving import make_ops_app, run_service
@@ -35,6 +37,8 @@ __all__ = [
     "Problem",
     "Route",
     "body_of",
+    "bytes_response",
+    "firm_view",
     "json_response",
     "make_app",
     "make_ops_app",
@@ -139,6 +143,26 @@ def path_of(request: web.Request, model: type[Model]) -> Model:
 async def read_raw(request: web.Request) -> bytes:
     """Read the body of a route with `raw`, within its limits, one layer of gzip taken off."""
     return await read_body(request, request.app[LIMITS])
+
+
+@asynccontextmanager
+async def firm_view(
+    request: web.Request, firm_id: str, action: str
+) -> AsyncIterator[PostgresConnection]:
+    """Open one snapshot of a firm's data: as the firm, or on record as the office that sees all.
+
+    Raises Problem 404 for a firm that is not the caller's. `action` names the read in the trail.
+    """
+    principal = request[PRINCIPAL]
+    require_firm(principal, firm_id)
+    if principal.sees_all_firms:
+        async with office_transaction(
+            request.app[OFFICE_POOL], principal, action, firm_id=firm_id, snapshot=True
+        ) as conn:
+            yield conn
+    else:
+        async with firm_transaction(request.app[FIRM_POOL], firm_id, snapshot=True) as conn:
+            yield conn
 
 
 def json_response(
