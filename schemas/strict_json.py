@@ -29,7 +29,7 @@ class Refusal(NamedTuple):
     detail: str
 
 
-class Unreadable(ValueError):  # noqa: N818 (it says what the bytes are)
+class Unreadable(ValueError):
     """Bytes that are no event of ours; `refusal` says why."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -44,7 +44,7 @@ class _Oddity(NamedTuple):
     key: str | None = None
 
 
-class _OddityMet(Exception):  # noqa: N818 (a signal to parse again, slowly)
+class _OddityMet(Exception):
     """The quick parse met something to refuse."""
 
 

@@ -1,0 +1,143 @@
+"""Admission: may this sender say this, of whom it says it, under this source, at this time?"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from schemas.envelope import Envelope
+from schemas.events import (
+    TOPIC_OF_KIND,
+    TYPES,
+    EventRetracted,
+    FirmData,
+    PlacementData,
+    entity_of,
+)
+
+ALL = "*"
+AHEAD_MAX = timedelta(minutes=5)
+AGE_MAX = timedelta(days=400)
+CODES = {
+    "type_not_allowed": "a sender of this kind may not send this type",
+    "scope_missing": "this token lacks the scope directory:write",
+    "not_bound": "not within what this token is bound to, or not there",
+    "source_not_bound": "this token may not speak for this source",
+    "time_ahead": "this lies ahead of our clock: keep it, check yours, and send it again later",
+    "time_too_old": "this is older than 400 days: only an import may bring it",
+}
+
+
+class Sender(Protocol):
+    """Whoever sends; "*" in a binding stands for all."""
+
+    @property
+    def kind(self) -> str:
+        """What the sender is: tracker, firm, admin and so on."""
+
+    @property
+    def scopes(self) -> Collection[str]:
+        """What its token may do."""
+
+    @property
+    def firms(self) -> Collection[str]:
+        """The firms that its token is bound to."""
+
+    @property
+    def placements(self) -> Collection[str]:
+        """The placements that its token is bound to."""
+
+    @property
+    def sources(self) -> Collection[str]:
+        """The prefixes of sources that its token is bound to."""
+
+
+class Denial(NamedTuple):
+    """Why an event was not taken; `retry_at` is the moment from which it will be."""
+
+    code: str
+    pointer: str
+    retry_at: datetime | None = None
+
+    @property
+    def detail(self) -> str:
+        """Say it in words, without the event's values."""
+        return CODES[self.code]
+
+
+def judge(
+    sender: Sender,
+    event: Envelope,
+    *,
+    now: datetime,
+    firm_of_placement: Mapping[str, str],
+    importing: bool = False,
+) -> Denial | None:
+    """Return the first reason to refuse an event, or None.
+
+    `firm_of_placement` is what the directory knows of placements that events name; one that it does
+    not know may still come. `importing`: the event was made from a row by the importer, for a
+    sender with that scope, who need not be one of the type's own senders.
+    """
+    return (
+        (None if importing else _judge_type(sender, event))
+        or _judge_firm(sender, event)
+        or _judge_placement(sender, event, firm_of_placement)
+        or _judge_source(sender, event)
+        or _judge_time(sender, event, now)
+    )
+
+
+def _judge_type(sender: Sender, event: Envelope) -> Denial | None:
+    if sender.kind not in TYPES[event.type].senders:
+        return Denial("type_not_allowed", "/type")
+    is_directory = TOPIC_OF_KIND[entity_of(event.type, event.data).kind] == "directory"
+    if is_directory and "directory:write" not in sender.scopes:
+        return Denial("scope_missing", "/type")
+    return None
+
+
+def _judge_firm(sender: Sender, event: Envelope) -> Denial | None:
+    if not isinstance(event.data, FirmData):  # assistants: only who sees all firms speaks of them
+        return None if ALL in sender.firms else Denial("not_bound", "/data/assistant_id")
+    if _holds(sender.firms, event.data.firm_id):
+        return None
+    return Denial("not_bound", "/data/firm_id")
+
+
+def _judge_placement(
+    sender: Sender, event: Envelope, firm_of_placement: Mapping[str, str]
+) -> Denial | None:
+    if not isinstance(event.data, PlacementData | EventRetracted):
+        return None
+    placement_id = event.data.placement_id
+    if placement_id is None:  # a retraction that names none: for those who are bound to no few
+        return None if ALL in sender.placements else Denial("not_bound", "/data/placement_id")
+    firm_id = firm_of_placement.get(placement_id, event.data.firm_id)
+    if _holds(sender.placements, placement_id) and firm_id == event.data.firm_id:
+        return None
+    return Denial("not_bound", "/data/placement_id")
+
+
+def _judge_source(sender: Sender, event: Envelope) -> Denial | None:
+    if any(is_under(event.source, prefix) for prefix in sender.sources):
+        return None
+    return Denial("source_not_bound", "/source")
+
+
+def _judge_time(sender: Sender, event: Envelope, now: datetime) -> Denial | None:
+    if event.time - now > AHEAD_MAX:
+        return Denial("time_ahead", "/time", event.time - AHEAD_MAX)
+    if now - event.time > AGE_MAX and "import" not in sender.scopes:
+        return Denial("time_too_old", "/time")
+    return None
+
+
+def is_under(source: str, prefix: str) -> bool:
+    """Say whether a source lies under a prefix: tracker/a holds tracker/a/x, not tracker/ab."""
+    if prefix == ALL:
+        return True
+    return source == prefix or source.startswith(prefix.removesuffix("/") + "/")
+
+
+def _holds(bound: Collection[str], name: str) -> bool:
+    return ALL in bound or name in bound

@@ -1,0 +1,153 @@
+"""Bodies: from the four modes of CloudEvents over HTTP to the bytes of each event, untouched."""
+
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote
+
+from schemas.strict_json import Refusal, Unreadable, parse
+
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+LINES = "application/x-ndjson"
+BINARY = "application/json"
+MODES = (STRUCTURED, BATCH, LINES, BINARY)
+EVENTS_MAX = 5_000
+ATTRIBUTE = "ce-"
+
+_SPACE = " \t\r\n"
+_BLANKS = re.compile(f"[{_SPACE}]*")
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|["\[\]{},]', re.DOTALL)
+_CLOSING = {"[": "]", "{": "}"}
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,16})")
+_DECODER = json.JSONDecoder()
+
+Item = bytes | Refusal
+
+
+class Unsplittable(Exception):
+    """A body that fails as a whole: a stable code, and words that hold none of the body's."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail
+
+
+def split(media: str, headers: Iterable[tuple[str, str]], body: bytes) -> list[Item]:
+    """Return the bytes of each event of a body, in its order; all but binary mode are slices of it.
+
+    An event that could not be built is a refusal in its place. Raises Unsplittable when the body
+    itself cannot be taken apart, holds nothing, or holds more than 5,000 events.
+    """
+    if media == BINARY:
+        return [_build(headers, body)]
+    items: list[Item] = []
+    for item in _SPLITTERS[media](body):
+        if len(items) == EVENTS_MAX:
+            raise Unsplittable("too_many_events", f"a request has at most {EVENTS_MAX} events")
+        items.append(item)
+    if not items:
+        raise Unsplittable("no_events", "the body holds no event")
+    return items
+
+
+def _split_structured(body: bytes) -> Iterator[bytes]:
+    if body.strip():
+        yield body
+
+
+def _split_lines(body: bytes) -> Iterator[bytes]:
+    """Yield each line that is not blank, without its end."""
+    for line in io.BytesIO(body):
+        if line.strip():
+            yield line.rstrip(b"\r\n")
+
+
+def _split_array(body: bytes) -> Iterator[bytes]:
+    """Yield the slice of each element: what is wrong inside one is that event's own matter."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unsplittable("not_utf8", "the bytes are not UTF-8") from None
+    place = _after_blanks(text, 0)
+    if text[place : place + 1] != "[":
+        raise _broken()
+    place = _after_blanks(text, place + 1)
+    closed = text[place : place + 1] == "]"
+    while not closed:
+        end = _end_of_element(text, place)
+        yield text[place:end].encode()
+        place = _after_blanks(text, end)
+        mark = text[place : place + 1]
+        if mark not in {",", "]"}:
+            raise _broken()
+        closed = mark == "]"
+        if not closed:
+            place = _after_blanks(text, place + 1)
+    if _after_blanks(text, place + 1) != len(text):
+        raise _broken()
+
+
+_SPLITTERS = {STRUCTURED: _split_structured, BATCH: _split_array, LINES: _split_lines}
+
+
+def _after_blanks(text: str, place: int) -> int:
+    found = _BLANKS.match(text, place)
+    assert found is not None, "no blank at all is a match too"
+    return found.end()
+
+
+def _end_of_element(text: str, start: int) -> int:
+    try:
+        return _DECODER.raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return _end_by_brackets(text, start)
+
+
+def _end_by_brackets(text: str, start: int) -> int:
+    """Find the end of an element that no reader would take, when its brackets close soundly."""
+    awaited: list[str] = []
+    for token in _TOKENS.finditer(text, start):
+        mark = token[0]
+        if mark in _CLOSING:
+            awaited.append(_CLOSING[mark])
+        elif not awaited and mark in {",", "]"}:
+            end = start + len(text[start : token.start()].rstrip(_SPACE))
+            if end == start:
+                break
+            return end
+        elif mark == '"' or (mark in {"]", "}"} and (not awaited or awaited.pop() != mark)):
+            break  # a text that nothing closes, or a bracket that closes another
+    raise _broken()
+
+
+def _broken() -> Unsplittable:
+    return Unsplittable("bad_json", "the body is no JSON array")
+
+
+def _build(headers: Iterable[tuple[str, str]], body: bytes) -> Item:
+    """Build the envelope of binary mode around the data's bytes as they came.
+
+    An attribute that came twice stands there twice, and is refused by whoever reads the event.
+    """
+    try:
+        parse(body)
+    except Unreadable as error:
+        code, pointer, detail = error.refusal
+        return Refusal(code, f"/data{pointer}", detail)
+    members = [
+        f"{json.dumps(name.lower()[len(ATTRIBUTE) :])}:{_json_value(name.lower(), value)}"
+        for name, value in headers
+        if name.lower().startswith(ATTRIBUTE)
+    ]
+    members.append('"datacontenttype":"application/json"')
+    return b"{" + ",".join(members).encode() + b',"data":' + body + b"}"
+
+
+def _json_value(name: str, value: str) -> str:
+    """Write a header's value as JSON: texts, percent-decoded; only `sequence` is an integer."""
+    if name == "ce-sequence" and _INTEGER.fullmatch(value):
+        return value
+    return json.dumps(unquote(value, errors="surrogateescape"))
