@@ -1,0 +1,145 @@
+"""Migrations: once, again, side by side, and by an owner who is no superuser."""
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from services.migrations import HOUSES, folder_of, migrate
+from services.migrations.walls import UnclassedTableError, raise_walls
+from services.postgres import connect
+from services.settings import Settings
+from tests.servers import ROLE_PASSWORD, addresses
+
+SHAPE = """
+select n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+       array(select unnest(c.relacl)::text order by 1), c.relforcerowsecurity
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+where n.nspname = any(%s) and c.relkind = 'r' order by 1, 2, 3
+"""
+
+
+@pytest.fixture
+def empty():
+    """Give an empty database's settings."""
+    owner = addresses()["postgres"]
+    name = f"empty_{secrets.token_hex(6)}"
+    with psycopg.connect(owner, autocommit=True) as conn:
+        conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    yield Settings(
+        database_url=owner.rpartition("/")[0] + f"/{name}", database_role_password=ROLE_PASSWORD
+    )
+    with psycopg.connect(owner, autocommit=True) as conn:
+        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def shape(settings: Settings) -> list:
+    with psycopg.connect(settings.database_url) as conn:
+        return conn.execute(SHAPE, [list(HOUSES)]).fetchall()
+
+
+def test_a_second_run_changes_nothing(empty):
+    migrate(empty)
+    first = shape(empty)
+    migrate(empty)
+    assert shape(empty) == first
+    assert {row[0] for row in first} == set(HOUSES)
+
+
+def test_runs_side_by_side_wait_for_each_other(empty):
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(migrate, empty) for _ in range(4)]:
+            done.result()
+    assert {row[0] for row in shape(empty)} == set(HOUSES)
+
+
+def test_a_database_cloned_from_a_migrated_one_is_migrated(settings):
+    before = shape(settings)
+    migrate(settings)
+    assert shape(settings) == before
+
+
+def test_every_instant_keeps_its_zone(settings):
+    naive = [row[:4] for row in shape(settings) if row[3].startswith("timestamp without")]
+    assert naive == []
+
+
+def test_each_house_counts_its_revisions_in_its_own_schema(settings):
+    with psycopg.connect(settings.database_url) as conn:
+        for house in HOUSES:
+            newest = max(path.name[1:5] for path in folder_of(house).glob("r[0-9]*.py"))
+            found = conn.execute(
+                sql.SQL("select version_num from {}").format(
+                    sql.Identifier(house, "schema_version")
+                )
+            ).fetchall()
+            assert found == [(newest,)]
+
+
+def test_each_revision_follows_the_one_before_it(settings):
+    for house in HOUSES:
+        numbers = sorted(path.name[1:5] for path in folder_of(house).glob("r[0-9]*.py"))
+        assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+
+
+def test_a_table_that_does_not_say_what_it_is_stops_the_migration(settings):
+    with psycopg.connect(settings.database_url) as conn:
+        conn.execute("create table metrics.stray (firm_id text)")
+        with pytest.raises(UnclassedTableError, match=r"metrics\.stray"):
+            raise_walls(conn, "metrics", folder_of("metrics") / "grants.sql")
+
+
+async def test_roles_log_in_by_password_only(settings):
+    conn = await connect(settings, "billing", "firm")
+    await conn.close()
+    wrong = settings.model_copy(
+        update={"database_role_password": type(settings.database_role_password)("guess")}
+    )
+    with pytest.raises(Exception, match="password authentication failed"):
+        await connect(wrong, "billing", "firm")
+
+
+def test_an_owner_who_may_create_roles_needs_to_be_no_superuser():
+    """On a cluster of one's own superuser there is nothing to prove: this owner has less."""
+    admin = addresses()["postgres"]
+    owner = f"owner_{secrets.token_hex(4)}"
+    name = f"db_{owner}"
+    parts = urlsplit(admin)
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("create role {} login createrole password 'pw'").format(sql.Identifier(owner))
+        )
+        conn.execute(
+            sql.SQL("create database {} owner {}").format(
+                sql.Identifier(name), sql.Identifier(owner)
+            )
+        )
+        for row in conn.execute(
+            "select rolname from pg_roles where rolname ~ '^turnsheet_'"
+        ).fetchall():
+            conn.execute(
+                sql.SQL("grant {} to {} with admin option").format(
+                    sql.Identifier(row[0]), sql.Identifier(owner)
+                )
+            )
+    try:
+        place = parts.netloc.rpartition("@")[2]
+        mine = Settings(
+            database_url=urlunsplit(
+                parts._replace(netloc=f"{owner}:pw@{place}", path=f"/{name}")
+            ),
+            database_role_password=ROLE_PASSWORD,
+        )
+        migrate(mine)
+        first = shape(mine)
+        migrate(mine)
+        assert shape(mine) == first != []
+    finally:
+        with psycopg.connect(admin, autocommit=True) as conn:
+            conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+            conn.execute(sql.SQL("drop owned by {}").format(sql.Identifier(owner)))
+            conn.execute(sql.SQL("drop role {}").format(sql.Identifier(owner)))
