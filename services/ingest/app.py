@@ -1,0 +1,78 @@
+"""Ingest's parts, made and put together: the door's application and its health."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from services.folding import consume
+from services.http import FIRM_POOL, make_app, make_ops_app
+from services.ingest.api import PRODUCER, ROUTES, SETTINGS, WRITER_POOL
+from services.ingest.consumer import READING
+from services.kafka import READY_TOPIC
+from services.postgres import CONNECT_SECONDS, open_pool
+from services.producer import OutcomeUnknown, Producer, Record
+from services.serving import Check
+from services.settings import Settings
+
+CONSUMING = web.AppKey("consuming", asyncio.Task[None])
+STOP_SECONDS = 5.0
+READY_SECONDS = 2.0
+
+
+def build_app(settings: Settings) -> web.Application:
+    """Put the door together: pools, producer, and the copy of the directory behind it."""
+    app = make_app("ingest", ROUTES, settings)
+    app[SETTINGS] = settings
+    app.cleanup_ctx.extend([_writer_pool, _producer, _directory])
+    return app
+
+
+def build_ops(app: web.Application) -> web.Application:
+    """Put the health of a built door together."""
+    checks: dict[str, Check] = {
+        "postgres": lambda: _check_postgres(app),
+        "kafka": lambda: _check_kafka(app),
+        "directory": lambda: _check_directory(app),
+    }
+    return make_ops_app(checks)
+
+
+async def _writer_pool(app: web.Application) -> AsyncIterator[None]:
+    app[WRITER_POOL] = await open_pool(app[SETTINGS], "ingest", "writer", size=4)
+    yield
+    await app[WRITER_POOL].close()
+
+
+async def _producer(app: web.Application) -> AsyncIterator[None]:
+    async with Producer(app[SETTINGS]) as producer:
+        app[PRODUCER] = producer
+        yield
+
+
+async def _directory(app: web.Application) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    app[CONSUMING] = asyncio.create_task(consume(app[SETTINGS], READING, stop))
+    yield
+    stop.set()
+    await asyncio.wait({app[CONSUMING]}, timeout=STOP_SECONDS)
+    app[CONSUMING].cancel()
+
+
+async def _check_postgres(app: web.Application) -> str | None:
+    async with app[FIRM_POOL].acquire(timeout=CONNECT_SECONDS) as conn:
+        await conn.execute("")
+    return None
+
+
+async def _check_kafka(app: web.Application) -> str | None:
+    topic = app[SETTINGS].topic(READY_TOPIC)
+    try:
+        await app[PRODUCER].produce(topic, [Record(b"ready", b"ready", [])], READY_SECONDS)
+    except OutcomeUnknown:
+        return "the log does not confirm"
+    return None
+
+
+async def _check_directory(app: web.Application) -> str | None:
+    return "its consumer has ended" if app[CONSUMING].done() else None
