@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.events import TOPICS
+from services.kafka_clients import stop_consumer, stop_producer
 from services.settings import Settings
 from services.topic_ids import fetch_topic_ids
 
@@ -43,8 +44,8 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
         bootstrap_servers=settings.kafka_bootstrap_servers,
         request_timeout_ms=REQUEST_MILLISECONDS,
     )
-    await admin.start()
     try:
+        await admin.start()
         yield admin
     finally:
         await admin.close()
@@ -118,18 +119,14 @@ async def log_ends(settings: Settings, topics: Sequence[str]) -> dict[tuple[str,
 
     `topics` are full names, prefix included.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        request_timeout_ms=REQUEST_MILLISECONDS,
-        enable_auto_commit=False,
-    )
-    await consumer.start()
+    consumer = _reader(settings)
     try:
+        await consumer.start()
         counts = await _describe_counts(settings, list(topics))
         wanted = [TopicPartition(t, p) for t in topics for p in range(counts[t])]
         ends = await consumer.end_offsets(wanted)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
     return {(tp.topic, tp.partition): end for tp, end in ends.items()}
 
 
@@ -155,17 +152,27 @@ async def ready(settings: Settings) -> None:
     producer = AIOKafkaProducer(
         bootstrap_servers=servers, acks="all", request_timeout_ms=REQUEST_MILLISECONDS
     )
-    await producer.start()
     try:
+        await producer.start()
         sent = await producer.send_and_wait(topic.topic, b"ready", partition=topic.partition)
     finally:
-        await producer.stop()
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
-    await consumer.start()
+        await stop_producer(producer)
+    consumer = _reader(settings)
     try:
+        await consumer.start()
         consumer.assign([topic])
         consumer.seek(topic, sent.offset)
         async with asyncio.timeout(REQUEST_MILLISECONDS / 1000):
             await consumer.getone(topic)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
+
+
+def _reader(settings: Settings) -> AIOKafkaConsumer:
+    """Make a consumer without a group, for a look at the log."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        request_timeout_ms=REQUEST_MILLISECONDS,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+    )

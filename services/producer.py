@@ -7,24 +7,43 @@ told so and send the same ids again; a second copy in the log is harmless.
 """
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Self
 
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
+from prometheus_client import Counter, Gauge, Histogram
 
-from services.kafka import RECORD_BYTES_MAX
+from services.kafka import READY_TOPIC, RECORD_BYTES_MAX
+from services.kafka_clients import calm, stop_producer
 from services.settings import Settings
+from services.topic_ids import fetch_topic_ids
 
 BATCH_BYTES_MAX = 262_144
 QUEUE_BYTES_MAX = 32 * 1024 * 1024
-STOP_SECONDS = 5.0
+QUEUE_RECORDS_MAX = 50_000
+BATCH_OVERHEAD_BYTES = 1024
+PLACES_MAX = 100_000
+STOP_SECONDS = 4.0
 RESTART_SECONDS = 0.5
-_log = logging.getLogger(__name__)
+CHECK_SECONDS = 2.0
+
+BATCHES = Counter(
+    "turnsheet_produced_batches_total", "Batches sent to Kafka, by outcome.", ["topic", "outcome"]
+)
+RECORDS = Counter("turnsheet_produced_records_total", "Records that Kafka confirmed.", ["topic"])
+BATCH_SECONDS = Histogram(
+    "turnsheet_produce_seconds",
+    "Seconds from sending a batch to its confirmation by all replicas.",
+    ["topic"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+QUEUE_BYTES = Gauge("turnsheet_produce_queue_bytes", "Bytes that wait for a batch to Kafka.")
+log = structlog.get_logger()
 
 
 class Overloaded(Exception):
@@ -62,55 +81,75 @@ class Place(NamedTuple):
 
 class _Waiting(NamedTuple):
     record: Record
+    size_bytes: int
     placed: "asyncio.Future[Place]"
 
 
 class _Lane:
-    """The queue of one partition and the task that empties it."""
+    """The queue of one partition, and what of it is under way."""
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
         self.queue: deque[_Waiting] = deque()
+        self.sent: list[_Waiting] = []
         self.wake = asyncio.Event()
 
 
 class Producer:
-    """Puts records on the log; `async with` starts and stops it, `stop` is bounded."""
+    """Puts records on the log; `async with` starts and stops it, both bounded.
+
+    A broker that is away neither keeps a service from starting nor wedges it: the client is
+    replaced by a fresh one when it no longer answers for its batches.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._kafka: AIOKafkaProducer | None = None
-        self._partitioner = DefaultPartitioner()
-        self._places: dict[tuple[str, bytes], int] = {}
-        self._lanes: dict[tuple[str, int], _Lane] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._queued_bytes = 0
         self._connected = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._partitioner = DefaultPartitioner()
+        self._places: dict[tuple[str, int, bytes], int] = {}
+        self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._queued_bytes = 0
+        self._queued_records = 0
+        self._stopping = False
 
     async def __aenter__(self) -> Self:
-        """Start connecting; a broker that is away does not keep the service from starting."""
-        self._spawn(self._connect())
+        """Begin to connect."""
+        self._spawn(self._supervise())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop within a few seconds; what is still queued fails as unknown."""
+        """Send what is queued, for a few seconds; the rest fails as unknown."""
+        self._stopping = True
+        if open_ := [w.placed for w in self._waiting() if not w.placed.done()]:
+            await asyncio.wait(open_, timeout=STOP_SECONDS)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in self._lanes.values():
-            _fail(lane.queue, OutcomeUnknown("the service is stopping"))
+        self._fail_all("the service is stopping")
         if self._kafka is not None:
-            await _stop_bounded(self._kafka)
-
-    @property
-    def connected(self) -> bool:
-        """Say whether a broker has been reached since the start."""
-        return self._kafka is not None
+            await stop_producer(self._kafka)
 
     async def wait_connected(self) -> None:
         """Return once a broker has been reached."""
         await self._connected.wait()
+
+    async def check(self) -> str | None:
+        """Ask a broker for a topic: None when it answers, else why this is not ready."""
+        kafka = self._kafka
+        if kafka is None:
+            return "kafka is not reached"
+        asking = asyncio.ensure_future(
+            fetch_topic_ids(kafka.client, [self._settings.topic(READY_TOPIC)])
+        )
+        asking.add_done_callback(_seen)
+        await asyncio.wait({asking}, timeout=CHECK_SECONDS)
+        if not asking.done() or asking.cancelled() or asking.exception() is not None:
+            return "kafka does not answer"
+        return None if asking.result() else "the topics are not made"
 
     async def produce(
         self, topic: str, records: Sequence[Record], deadline_seconds: float
@@ -121,51 +160,41 @@ class Producer:
         deadline passed or Kafka failed.
         """
         sizes = [record.size_bytes for record in records]
-        if sizes and max(sizes) > RECORD_BYTES_MAX - 1024:
+        if sizes and max(sizes) > RECORD_BYTES_MAX - BATCH_OVERHEAD_BYTES:
             raise RecordTooLarge(f"a record of {max(sizes)} bytes is too large for the log")
-        if self._queued_bytes + sum(sizes) > QUEUE_BYTES_MAX:
-            raise Overloaded("too many records wait for Kafka")
         kafka = self._kafka
-        if kafka is None:
-            raise OutcomeUnknown("Kafka is not reached yet")
+        if kafka is None or self._stopping:
+            raise OutcomeUnknown("Kafka is not reached")
         loop = asyncio.get_running_loop()
+        until = loop.time() + deadline_seconds
+        partitions = await _partitions(kafka, topic, deadline_seconds)
+        if (
+            self._queued_bytes + sum(sizes) > QUEUE_BYTES_MAX
+            or self._queued_records + len(sizes) > QUEUE_RECORDS_MAX
+        ):
+            raise Overloaded("too many records wait for Kafka")
         waiting = []
-        try:
-            partitions = await asyncio.wait_for(kafka.partitions_for(topic), deadline_seconds)
-        except (TimeoutError, KafkaError) as error:
-            raise OutcomeUnknown("Kafka does not answer") from error
-        for record in records:
+        for record, size in zip(records, sizes, strict=True):
             placed: asyncio.Future[Place] = loop.create_future()
-            lane = self._lane(topic, self._partition(topic, record.key, sorted(partitions)))
-            lane.queue.append(_Waiting(record, placed))
+            lane = self._lane(topic, self._partition(topic, record.key, partitions))
+            lane.queue.append(_Waiting(record, size, placed))
             lane.wake.set()
             waiting.append(placed)
-        self._queued_bytes += sum(sizes)
-        return await self._await_places(waiting, deadline_seconds)
+        self._count(sum(sizes), len(sizes))
+        return await _places(waiting, until - loop.time())
 
-    async def _await_places(
-        self, waiting: "list[asyncio.Future[Place]]", deadline_seconds: float
-    ) -> list[Place]:
-        if not waiting:
-            return []
-        # `wait`, not `wait_for`: a cancelled send would be delivered all the same.
-        _, late = await asyncio.wait(waiting, timeout=deadline_seconds)
-        for future in late:
-            future.cancel()
-        if late:
-            raise OutcomeUnknown("Kafka did not confirm in time")
-        failed = [future.exception() for future in waiting]
-        for error in failed:
-            if error is not None:
-                raise error
-        return [future.result() for future in waiting]
+    def _count(self, size_bytes: int, records: int) -> None:
+        self._queued_bytes += size_bytes
+        self._queued_records += records
+        QUEUE_BYTES.inc(size_bytes)
 
     def _partition(self, topic: str, key: bytes, partitions: list[int]) -> int:
-        place = self._places.get((topic, key))
+        known = (topic, len(partitions), key)
+        place = self._places.get(known)
         if place is None:
             place = self._partitioner(key, partitions, partitions)
-            if len(self._places) < 100_000:
-                self._places[topic, key] = place
+            if len(self._places) < PLACES_MAX:
+                self._places[known] = place
         return place
 
     def _lane(self, topic: str, partition: int) -> _Lane:
@@ -180,8 +209,22 @@ class Producer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self) -> None:
-        """Start a fresh client until one starts: `start` fails at once on a dead broker."""
+    async def _supervise(self) -> None:
+        """Keep a client that works, a fresh one for each that does not."""
+        while True:
+            kafka = await self._connect()
+            self._kafka = kafka
+            self._broken.clear()
+            self._connected.set()
+            await self._broken.wait()
+            self._kafka = None
+            self._connected.clear()
+            self._fail_queued("Kafka does not answer")
+            log.warning("producer_replaced")
+            self._spawn(stop_producer(kafka))
+
+    async def _connect(self) -> AIOKafkaProducer:
+        """Start fresh clients until one starts: `start` fails at once on a dead broker."""
         while True:
             kafka = AIOKafkaProducer(
                 bootstrap_servers=self._settings.kafka_bootstrap_servers,
@@ -191,79 +234,158 @@ class Producer:
                 max_batch_size=BATCH_BYTES_MAX,
                 request_timeout_ms=int(400 * self._settings.produce_deadline_seconds),
             )
+            calm(kafka.client)
             try:
                 await kafka.start()
-            except (KafkaError, OSError):
-                await _stop_bounded(kafka)
+            except (KafkaError, OSError) as error:
+                log.warning("producer_unconnected", error=type(error).__name__)
+                await stop_producer(kafka)
                 await asyncio.sleep(RESTART_SECONDS)
-                continue
-            self._kafka = kafka
-            self._connected.set()
-            return
+            except asyncio.CancelledError:
+                await stop_producer(kafka)
+                raise
+            else:
+                return kafka
 
     async def _empty(self, lane: _Lane) -> None:
-        """Send a lane's records, one batch after the other."""
+        """Send a lane's records, one batch after the other, for as long as the producer lives."""
         while True:
-            if not lane.queue:
+            await self._connected.wait()
+            kafka = self._kafka
+            if not lane.queue or kafka is None:
                 lane.wake.clear()
                 await lane.wake.wait()
-            kafka = self._kafka
-            assert kafka is not None
-            batch, sent = self._fill(kafka.create_batch(), lane.queue)
-            if not sent:
                 continue
-            try:
-                confirmed = await kafka.send_batch(batch, lane.topic, partition=lane.partition)
-                metadata = await confirmed
-            except KafkaError as error:
-                _log.warning("batch_failed", extra={"error": type(error).__name__})
-                _fail(sent, OutcomeUnknown("Kafka did not confirm"))
+            batch = kafka.create_batch()
+            self._fill(batch, lane)
+            if not lane.sent:
                 continue
-            except asyncio.CancelledError:
-                _fail(sent, OutcomeUnknown("the service is stopping"))
-                raise
-            for number, item in enumerate(sent):
-                if not item.placed.done():
-                    item.placed.set_result(Place(lane.partition, metadata.offset + number))
+            started = asyncio.get_running_loop().time()
+            confirmed = await self._send(kafka, lane, batch)
+            if confirmed is None:
+                BATCHES.labels(lane.topic, "failed").inc()
+                _fail(lane.sent, "Kafka did not confirm")
+            else:
+                BATCHES.labels(lane.topic, "confirmed").inc()
+                RECORDS.labels(lane.topic).inc(len(lane.sent))
+                BATCH_SECONDS.labels(lane.topic).observe(
+                    asyncio.get_running_loop().time() - started
+                )
+                _resolve(lane, confirmed.offset)
+            lane.sent = []
 
-    def _fill(
-        self, batch: BatchBuilder, queue: deque[_Waiting]
-    ) -> tuple[BatchBuilder, list[_Waiting]]:
-        sent: list[_Waiting] = []
-        while queue:
-            item = queue[0]
-            if item.placed.cancelled():  # its sender has given up before it was sent
-                queue.popleft()
-                self._queued_bytes -= item.record.size_bytes
-                continue
-            key, value, headers = item.record
-            added = batch.append(key=key, value=value, timestamp=None, headers=list(headers))
-            if added is None:
-                break
-            sent.append(queue.popleft())
-            self._queued_bytes -= item.record.size_bytes
+    async def _send(
+        self, kafka: AIOKafkaProducer, lane: _Lane, batch: Any
+    ) -> RecordMetadata | None:
+        """Send a batch and wait for all replicas; None when it failed or nothing was heard."""
+
+        async def deliver() -> RecordMetadata:
+            return await (await kafka.send_batch(batch, lane.topic, partition=lane.partition))
+
+        # Not `wait_for`: a cancelled send is delivered all the same, and its client lives on.
+        delivery = asyncio.ensure_future(deliver())
+        delivery.add_done_callback(_seen)
+        try:
+            await asyncio.wait({delivery}, timeout=self._settings.produce_deadline_seconds)
+        finally:
+            if not delivery.done():
+                delivery.cancel()
+                self._broken.set()
+        if not delivery.done() or delivery.cancelled():
+            log.warning("batch_unresolved", topic=lane.topic, records=len(lane.sent))
+            return None
+        error = delivery.exception()
+        if error is None:
+            return delivery.result()
+        if not isinstance(error, KafkaError):
+            self._broken.set()
+        sender = kafka._sender.sender_task  # noqa: SLF001 (there is no public way)
+        if sender is None or sender.done():
+            self._broken.set()
+        log.warning("batch_failed", topic=lane.topic, error=type(error).__name__)
+        return None
+
+    def _fill(self, batch: Any, lane: _Lane) -> None:
+        """Move what fits from the queue into a batch; what nobody waits for any more is dropped."""
+        lane.sent = []
+        while lane.queue:
+            item = lane.queue[0]
+            if not item.placed.done():
+                key, value, headers = item.record
+                if (
+                    batch.append(key=key, value=value, timestamp=None, headers=list(headers))
+                    is None
+                ):
+                    break
+                lane.sent.append(item)
+            lane.queue.popleft()
+            self._count(-item.size_bytes, -1)
         batch.close()
-        return batch, sent
+
+    def _waiting(self) -> Iterable[_Waiting]:
+        for lane in self._lanes.values():
+            yield from lane.sent
+            yield from lane.queue
+
+    def _fail_queued(self, words: str) -> None:
+        for lane in self._lanes.values():
+            for item in lane.queue:
+                self._count(-item.size_bytes, -1)
+            _fail(lane.queue, words)
+            lane.queue.clear()
+
+    def _fail_all(self, words: str) -> None:
+        self._fail_queued(words)
+        for lane in self._lanes.values():
+            _fail(lane.sent, words)
 
 
-def _fail(items: "deque[_Waiting] | list[_Waiting]", error: Exception) -> None:
+async def _partitions(kafka: AIOKafkaProducer, topic: str, seconds: float) -> list[int]:
+    """Return a topic's partitions; the first time a broker is asked."""
+    found = kafka.client.cluster.partitions_for_topic(topic)
+    if found is None:
+        asking = asyncio.ensure_future(kafka.partitions_for(topic))
+        asking.add_done_callback(_seen)
+        await asyncio.wait({asking}, timeout=seconds)
+        if not asking.done() or asking.cancelled() or asking.exception() is not None:
+            raise OutcomeUnknown("Kafka does not say where the topic lies")
+        found = asking.result()
+    return sorted(found)
+
+
+async def _places(waiting: "list[asyncio.Future[Place]]", seconds: float) -> list[Place]:
+    if not waiting:
+        return []
+    try:
+        _, late = await asyncio.wait(waiting, timeout=max(seconds, 0))
+    except asyncio.CancelledError:
+        for future in waiting:
+            future.cancel()  # what is not sent yet never will be
+        raise
+    for future in late:
+        future.cancel()
+    if late:
+        raise OutcomeUnknown("Kafka did not confirm in time")
+    for future in waiting:
+        if (error := future.exception()) is not None:
+            raise error
+    return [future.result() for future in waiting]
+
+
+def _resolve(lane: _Lane, offset: int) -> None:
+    for number, item in enumerate(lane.sent):
+        if not item.placed.done():
+            item.placed.set_result(Place(lane.partition, offset + number))
+
+
+def _fail(items: Iterable[_Waiting], words: str) -> None:
     for item in items:
         if not item.placed.done():
-            item.placed.set_exception(error)
+            item.placed.set_exception(OutcomeUnknown(words))
             item.placed.exception()  # seen: its sender may be gone
-    items.clear()
 
 
-async def _stop_bounded(kafka: AIOKafkaProducer) -> None:
-    """Stop a client; with a dead broker `stop` would hang, so its sender is ended after a while."""
-    stopping = asyncio.ensure_future(kafka.stop())
-    done, _ = await asyncio.wait({stopping}, timeout=STOP_SECONDS)
-    if done:
-        stopping.exception()
-        return
-    sender = kafka._sender.sender_task  # noqa: SLF001 (there is no public way)
-    if sender is not None:
-        sender.cancel()
-    stopping.cancel()
-    await asyncio.wait({stopping}, timeout=1)
-    await kafka.client.close()
+def _seen(task: "asyncio.Future[Any]") -> None:
+    """Look at a task's end, so that nobody complains that nobody did."""
+    if not task.cancelled():
+        task.exception()
