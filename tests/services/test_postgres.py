@@ -84,11 +84,13 @@ async def test_after_its_transaction_a_connection_sees_no_firm_at_all(settings):
 
 async def test_a_snapshot_does_not_see_what_is_committed_meanwhile(settings):
     writer = await connect(settings, "metrics", "writer")
-    async with await open_pool(settings, "metrics", "firm") as pool:
-        async with firm_transaction(pool, "north", snapshot=True) as conn:
-            before = await conn.fetchval("select count(*) from firm")
-            await writer.execute("insert into firm (firm_id) values ('north')")
-            assert (before, await conn.fetchval("select count(*) from firm")) == (0, 0)
+    async with (
+        await open_pool(settings, "metrics", "firm") as pool,
+        firm_transaction(pool, "north", snapshot=True) as conn,
+    ):
+        before = await conn.fetchval("select count(*) from firm")
+        await writer.execute("insert into firm (firm_id) values ('north')")
+        assert (before, await conn.fetchval("select count(*) from firm")) == (0, 0)
     await writer.close()
 
 
@@ -158,5 +160,5 @@ async def test_a_writer_that_stalls_in_its_transaction_loses_it_after_two_second
 async def test_a_pool_opens_before_its_database_is_there(settings):
     elsewhere = settings.model_copy(update={"database_url": "postgresql://o:p@127.0.0.1:9/none"})
     async with await open_pool(elsewhere, "metrics", "firm") as pool:
-        with pytest.raises(OSError, match="127.0.0.1"):
+        with pytest.raises(OSError, match="Connect call failed"):
             await pool.fetchval("select 1")

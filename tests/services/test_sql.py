@@ -30,9 +30,7 @@ def write(folder: Path, text: str) -> Path:
 def test_statements_are_found_by_name_without_their_comment_lines(tmp_path):
     found = queries(write(tmp_path, TWO))
     assert dict(found) == {
-        "load_tasks": (
-            "select task_id  -- the id alone\nfrom task\nwhere firm_id = $1"
-        ),
+        "load_tasks": ("select task_id  -- the id alone\nfrom task\nwhere firm_id = $1"),
         "save_task": "insert into task values ($1)",
     }
     assert found.save_task == found["save_task"]
