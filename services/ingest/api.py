@@ -2,14 +2,13 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 import asyncpg
 from aiohttp import web
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict
 
 from services.http import Problem, Route, json_response, principal_of, read_raw, unavailable
@@ -39,11 +38,6 @@ _STATUS_OF: Final = {"too_many_events": 413, "no_events": 422}
 _accepted = Counter("turnsheet_events_accepted", "Events that are on the log", ["type"])
 _rejected = Counter("turnsheet_events_rejected", "Events refused one by one", ["code"])
 _unknown = Counter("turnsheet_produce_unknown", "Requests whose outcome Kafka did not tell")
-_seconds = Histogram(
-    "turnsheet_produce_seconds",
-    "Seconds until Kafka confirmed a request's events",
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
 
 
 class EventResult(BaseModel):
@@ -130,7 +124,6 @@ async def put_on_log(
     for one in taken:
         record = Record(one.entity.firm_id.encode(), one.raw, headers)
         records.setdefault(settings.topic(one.topic), []).append(record)
-    started = time.perf_counter()
     ends = await asyncio.gather(
         *(
             app[PRODUCER].produce(topic, group, settings.produce_deadline_seconds)
@@ -154,8 +147,6 @@ async def put_on_log(
             "More waits for the log than we keep: send the same events again",
             headers={"Retry-After": "1"},
         )
-    if records:
-        _seconds.observe(time.perf_counter() - started)
 
 
 def _traceparent(request: web.Request) -> str | None:

@@ -7,10 +7,11 @@ from aiohttp import web
 
 from services.folding import consume
 from services.http import FIRM_POOL, make_app, make_ops_app
+from services.ingest import store
 from services.ingest.api import PRODUCER, ROUTES, SETTINGS, WRITER_POOL
 from services.ingest.consumer import READING
 from services.kafka import READY_TOPIC
-from services.postgres import CONNECT_SECONDS, open_pool
+from services.postgres import open_pool
 from services.producer import OutcomeUnknown, Producer, Record
 from services.serving import Check
 from services.settings import Settings
@@ -60,9 +61,7 @@ async def _directory(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _check_postgres(app: web.Application) -> str | None:
-    async with app[FIRM_POOL].acquire(timeout=CONNECT_SECONDS) as conn:
-        await conn.execute("")
-    return None
+    return None if await store.answers(app[FIRM_POOL]) else "no answer"
 
 
 async def _check_kafka(app: web.Application) -> str | None:

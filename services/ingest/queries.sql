@@ -6,3 +6,7 @@ select placement_id, min(firm_id) as firm_id
 from placement
 where known and placement_id = any($1::text[])
 group by placement_id;
+
+-- name: answer
+-- See that the database answers.
+select 1;

@@ -14,3 +14,9 @@ async def load_firms_of_placements(pool: Pool, placement_ids: Sequence[str]) -> 
     async with pool.acquire(timeout=CONNECT_SECONDS) as conn:
         rows = await conn.fetch(SQL.load_firms_of_placements, placement_ids)
     return {row["placement_id"]: row["firm_id"] for row in rows}
+
+
+async def answers(pool: Pool) -> bool:
+    """Say that the database answers; raise what keeps it from it."""
+    async with pool.acquire(timeout=CONNECT_SECONDS) as conn:
+        return await conn.fetchval(SQL.answer) == 1

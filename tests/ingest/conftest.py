@@ -1,0 +1,223 @@
+"""A running door on real servers, with tokens to knock with and a look at the log behind it."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from schemas.events import TOPICS
+from services.auth import Kind, NewToken, create_token, revoke_token
+from services.ingest.api import PRODUCER, WRITER_POOL
+from services.ingest.app import build_app, build_ops
+from services.ingest.store import load_firms_of_placements
+from services.kafka import ensure_topics, log_ends
+from services.postgres import connect
+from services.serving import serve
+from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class Tester:
+    """Who makes tokens in tests."""
+
+    id: str = "admin:tester"
+
+
+@dataclass
+class Door:
+    """The running door."""
+
+    settings: Settings
+    app: Any
+    http: aiohttp.ClientSession
+    url: str
+    ops_url: str
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    async def token(self, kind: Kind = "tracker", **bounds: Any) -> str:
+        """Make a token; by default a tracker's for asst-1 at placement p-1 of firm f-1."""
+        given: dict[str, Any] = {
+            "principal_id": f"{kind}:one",
+            "expires_at": datetime.now(UTC) + timedelta(days=1),
+            "firms": ("f-1",),
+            "placements": ("p-1",),
+            "sources": ("tracker/asst-1",),
+        }
+        conn = await connect(self.settings, "identity", "writer")
+        try:
+            return await create_token(
+                conn,
+                self.settings.token_pepper,
+                NewToken(kind=kind, **(given | bounds)),
+                actor=Tester(),
+                now=datetime.now(UTC) - timedelta(days=2),
+            )
+        finally:
+            await conn.close()
+
+    async def admin(self) -> str:
+        """Make a token that may write the directory of all firms."""
+        return await self.token("admin", firms=("*",), placements=("*",), sources=("*",))
+
+    async def revoke(self, token: str) -> None:
+        conn = await connect(self.settings, "identity", "writer")
+        try:
+            assert await revoke_token(
+                conn, token.split("_")[2], actor=Tester(), now=datetime.now(UTC)
+            )
+        finally:
+            await conn.close()
+
+    async def post(
+        self,
+        token: str | None,
+        body: bytes,
+        media: str = "application/cloudevents+json",
+        path: str = "/v1/events",
+        **headers: str,
+    ) -> "Reply":
+        """Post a body; header names are given with _ for -."""
+        sent = {"Content-Type": media} | {k.replace("_", "-"): v for k, v in headers.items()}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        async with self.http.post(self.url + path, data=io.BytesIO(body), headers=sent) as response:
+            return Reply(response.status, await response.json(content_type=None), response.headers)
+
+    async def records(self, topic: str) -> list[ConsumerRecord]:
+        """Read a topic from its first record to its end now."""
+        name = self.settings.topic(topic)
+        end = (await log_ends(self.settings, [name]))[name, 0]
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers, enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            place = TopicPartition(name, 0)
+            consumer.assign([place])
+            consumer.seek(place, 0)
+            found: list[ConsumerRecord] = []
+            while len(found) < end:
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    found.extend(batch)
+            return found
+        finally:
+            await consumer.stop()
+
+    async def log_is_empty(self) -> bool:
+        """Say that no event has reached the log."""
+        names = [self.settings.topic(topic) for topic in TOPICS]
+        return set((await log_ends(self.settings, names)).values()) == {0}
+
+    async def knows_placement(self, placement_id: str) -> None:
+        """Wait until the door's own directory has a placement."""
+        async with asyncio.timeout(20):
+            while not await load_firms_of_placements(  # noqa: ASYNC110 (a row, not an event)
+                self.app[WRITER_POOL], [placement_id]
+            ):
+                await asyncio.sleep(0.02)
+
+
+@dataclass
+class Reply:
+    """An answer."""
+
+    status: int
+    body: Any
+    headers: Any
+
+    @property
+    def codes(self) -> list[str | None]:
+        """The code of each event's result, None where it was accepted."""
+        results = self.body["results"] if self.status == 202 else self.body["errors"]
+        return [result.get("code") for result in results]
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Door]:
+    """Run the door for the length of a block."""
+    app = build_app(settings)
+    stop = asyncio.Event()
+    started = asyncio.Event()
+    ports: list[int] = []
+
+    def note(*found: int) -> None:
+        ports.extend(found)
+        started.set()
+
+    task = asyncio.create_task(
+        serve(
+            "ingest",
+            app,
+            build_ops(app),
+            host="127.0.0.1",
+            port=0,
+            ops_port=0,
+            stop=stop,
+            started=note,
+        )
+    )
+    try:
+        async with asyncio.timeout(20):
+            await started.wait()
+        port, ops_port = ports
+        async with aiohttp.ClientSession() as http:
+            yield Door(
+                settings, app, http, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ops_port}"
+            )
+    finally:
+        stop.set()
+        await task
+
+
+@pytest.fixture
+async def door(settings: Settings) -> AsyncIterator[Door]:
+    await ensure_topics(settings)
+    async with running(settings) as door:
+        await door.app[PRODUCER].wait_connected()
+        yield door
+
+
+def event(
+    event_id: str = "a-1",
+    name: str = "task.started",
+    *,
+    ago: timedelta = timedelta(minutes=1),
+    source: str = "tracker/asst-1/laptop",
+    **data: Any,
+) -> dict[str, Any]:
+    """Make an event of a moment ago, of task t-1 at placement p-1 of firm f-1."""
+    base = {"firm_id": "f-1", "placement_id": "p-1", "task_id": "t-1"}
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": source,
+        "type": f"turnsheet.{name}.v1",
+        "time": (datetime.now(UTC) - ago).isoformat(),
+        "data": {k: v for k, v in (base | data).items() if v is not ...},
+    }
+
+
+def raw(content: Any) -> bytes:
+    """Write JSON in a form that nobody else would choose."""
+    return json.dumps(content, indent=1, separators=(" ,", ":  ")).encode()
+
+
+PLACED: dict[str, Any] = {
+    "assistant_id": "asst-1",
+    "role": "legal_assistant",
+    "country": "PH",
+    "phase": "active",
+    "coverage": "overnight",
+    "shift": {"zone": "Asia/Manila", "slots": []},
+    "supervising_attorney_id": "u-1",
+    "started_at": "2026-01-01T00:00:00Z",
+    "task_id": ...,
+}
