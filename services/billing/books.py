@@ -311,7 +311,7 @@ class Draft:
     outcome  `document`: there are lines and their sum is not negative; `carried`: it is, and stays
              due until a later month; `nothing_due`: no lines
     buckets  as the books stand: what the draft would bill is held as awaiting_issue
-    buckets_if_issued  the same after this draft's issue
+    buckets_if_issued  the same after this draft's issue step: equal when it issues no document
     """
 
     firm: Firm

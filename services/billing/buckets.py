@@ -48,7 +48,7 @@ def buckets(
 ) -> tuple[Bucket, ...]:
     """Add up each service month to the period, as the books stand or, with `lines`, once issued.
 
-    Raises UnbalancedError when a month's seconds are not all explained.
+    The period itself is always there. Raises UnbalancedError when a month's seconds are not all explained.
     """
     worked: dict[Month, int] = defaultdict(int)
     billed: dict[Month, int] = defaultdict(int)
@@ -76,7 +76,7 @@ def buckets(
             written_off=0,
             rounding=rounding[month],
         )
-        for month in sorted(worked.keys() | billed.keys())
+        for month in sorted({*worked, *billed, *held_seconds, period})
         if month <= period
     ]
     for bucket in found:

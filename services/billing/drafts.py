@@ -41,16 +41,19 @@ def draft(books: FirmBooks) -> Draft:
     decisions = [decide(book, questions, pricing, ledger) for book in entries]
     made = lines(decisions, books.period, books.firm.currency, pricing, ledger)
     total_minor = sum(line.difference.amount_minor for line in made)
+    outcome = _outcome(made, total_minor)
     return Draft(
         firm=books.firm,
         period=books.period,
         run=books.run,
-        outcome=_outcome(made, total_minor),
+        outcome=outcome,
         lines=made,
         total_minor=total_minor,
         held=held(decisions, books.period),
         buckets=buckets(decisions, books.period, ledger, None),
-        buckets_if_issued=buckets(decisions, books.period, ledger, made),
+        buckets_if_issued=buckets(
+            decisions, books.period, ledger, made if outcome == "document" else None
+        ),
         open_timers=tuple(_open_timers(entries, books.run.instant)),
         notices=tuple(sorted(_notices(decisions))),
         blocked=(*_out_of_order(books), *_unpriced(decisions, books.period)),

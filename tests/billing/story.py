@@ -30,6 +30,7 @@ from services.billing.invoices import content, document, issued_lines
 NEW_YORK = "America/New_York"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 TRACKER = "tracker/a-1/phone"
+SHIFT = Shift(zone="Asia/Manila", slots=[])
 
 
 def at(text: str) -> datetime:
@@ -65,7 +66,7 @@ def a_placement(placement_id="p-1", assistant_id="a-1", country="PH", **changes)
         roles=timeline("legal_assistant"),
         countries=timeline(country),
         phases=timeline("active"),
-        shifts=timeline(Shift(zone="Asia/Manila", slots=[])),
+        shifts=timeline(SHIFT),
         sources=timeline(None),
         absences=(),
         anomalies=(),
@@ -149,10 +150,10 @@ class Story:
             **content,
         )
 
-    def void(self, entry_id, revision):
+    def void(self, entry_id, revision, **data):
         time = datetime(2026, 12, 1, tzinfo=UTC) + timedelta(hours=revision)
         name = "turnsheet.time.voided.v1"
-        self.tell(name, entry_id, time, revision=revision, reason="mistake")
+        self.tell(name, entry_id, time, revision=revision, reason="mistake", **data)
 
     def retract(self, entry_id, fact_id):
         fact = next(fact for fact in self.facts[entry_id] if fact.id == fact_id)

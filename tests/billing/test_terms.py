@@ -1,0 +1,38 @@
+"""Terms: which version a month is billed under."""
+
+import pytest
+
+from schemas.periods import Month
+from services.billing.terms import DEFAULT, excludes, terms_for
+from tests.billing.story import terms
+
+OLD = terms(version=1, effective_month=Month(2026, 1))
+NEW = terms(version=2, effective_month=Month(2026, 8))
+NEW_CORRECTED = terms(version=3, effective_month=Month(2026, 8))
+
+
+@pytest.mark.parametrize(
+    ("month", "expected"),
+    [
+        ("2025-12", DEFAULT),
+        ("2026-01", OLD),
+        ("2026-07", OLD),
+        ("2026-08", NEW_CORRECTED),
+        ("2027-01", NEW_CORRECTED),
+    ],
+)
+def test_the_latest_version_in_force_at_the_months_start_counts(month, expected):
+    for versions in ((OLD, NEW, NEW_CORRECTED), (NEW_CORRECTED, NEW, OLD)):
+        assert terms_for(versions, Month.parse(month)) is expected
+
+
+def test_a_firm_without_terms_has_to_approve_and_has_no_increment():
+    assert (DEFAULT.approval, DEFAULT.increment.minutes) == ("required", 0)
+
+
+def test_terms_exclude_kinds_and_phases():
+    made = terms(excluded_kinds=frozenset({"training"}), excluded_phases=frozenset({"trial"}))
+    assert excludes(made, "training", "active")
+    assert excludes(made, "work", "trial")
+    assert not excludes(made, "work", "active")
+    assert not excludes(made, "work", None)
