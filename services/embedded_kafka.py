@@ -49,7 +49,7 @@ class EmbeddedKafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.process() is not None:
             self.stop()  # left over from a parent that was killed
-        classpath = str(ensure_jars(progress) / "*")
+        classpath = os.pathsep.join(map(str, ensure_jars(progress)))
         settings = self.folder / "server.properties"
         settings.write_text(self._properties(), encoding="utf-8")
         java = find_java()

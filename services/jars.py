@@ -1,17 +1,33 @@
-"""Apache Kafka's jars: fetched once per user by Maven coordinate, checked against a lock."""
+"""Apache Kafka's jars: fetched once per user by Maven coordinate, checked against a lock.
+
+`python -m services.jars` resolves the lock's roots again and writes it anew.
+"""
 
 import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
+import threading
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from jgo.maven import MavenContext
+LOCK: Final = Path(__file__).parent.parent / "deploy" / "kafka" / "jars.lock.toml"
+FETCHES_AT_ONCE: Final = 4
+HEADER: Final = """\
+# Apache Kafka and all that it needs to run as one KRaft node, by Maven coordinate. No binding of
+# log4j: its parent would pull older clients onto the class path; slf4j-simple writes to stderr.
+# Written by `python -m services.jars` from the roots.
+"""
+OFFLINE: Final = (
+    "Apache Kafka's jars come once from the Maven registry: connect to it, or set "
+    "KAFKA_BOOTSTRAP_SERVERS to a Kafka of yours"
+)
 
-LOCK = Path(__file__).parent.parent / "deploy" / "kafka" / "jars.lock.toml"
+Progress = Callable[[int, int], None]
 
 
 class JarsUnavailable(Exception):
@@ -42,47 +58,118 @@ def cache_folder() -> Path:
     return Path(base) / "turnsheet" / "jars"
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def missing_jars() -> list[Jar]:
+    """List the jars that are not in the cache, or not as the lock has them."""
+    folder = cache_folder()
+    return [jar for jar in read_lock() if not _intact(folder / jar.filename, jar)]
 
 
-def ensure_jars(progress: Callable[[int, int], None] | None = None) -> Path:
-    """Return the folder that holds every jar of the lock, fetching what is missing.
+def ensure_jars(progress: Progress | None = None) -> list[Path]:
+    """Return the path of every jar of the lock, fetching what is missing.
 
     `progress` is told (done, total) while something is fetched. Raises `JarsUnavailable`.
     """
-    jars = read_lock()
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # two checkouts may start at once
-        missing = [jar for jar in jars if not _intact(folder / jar.filename, jar)]
-        for done, jar in enumerate(missing):
-            if progress is not None:
-                progress(done, len(missing))
-            _fetch(jar, folder)
-        if progress is not None and missing:
-            progress(len(missing), len(missing))
-    return folder
+    if missing_jars():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / ".lock").open("w") as guard:
+                fcntl.flock(guard, fcntl.LOCK_EX)  # two checkouts may start at once
+                _fetch_all(missing_jars(), folder, progress or (lambda _done, _total: None))
+        except OSError as error:
+            raise JarsUnavailable(
+                f"Kafka's jars cannot be kept in {folder} ({error.strerror}): make it writable, "
+                "or set XDG_CACHE_HOME to a folder that is"
+            ) from error
+    return [folder / jar.filename for jar in read_lock()]
+
+
+def _fetch_all(jars: list[Jar], folder: Path, progress: Progress) -> None:
+    """Fetch jars, a few at a time; the first failure ends it."""
+    counting = threading.Lock()
+    done = 0
+
+    def fetch(jar: Jar) -> None:
+        nonlocal done
+        _fetch(jar, folder)
+        with counting:
+            done += 1
+            progress(done, len(jars))
+
+    if jars:
+        progress(0, len(jars))
+    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+        fetches = [pool.submit(fetch, jar) for jar in jars]
+        try:
+            for fetched in fetches:
+                fetched.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _fetch(jar: Jar, folder: Path) -> None:
+    """Bring one jar into the cache, whole and checked, or not at all."""
+    from jgo.maven import MavenContext  # noqa: PLC0415 (0.3 s that only a first start needs)
+
+    group, artifact, version = jar.coordinate.split(":")
+    # A repository of our own for each: what was cut off once must not be taken for whole later.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as repository:
+        context = MavenContext(repo_cache=Path(repository), timeout=30)
+        try:
+            found = context.project(group, artifact).at_version(version).artifact().resolve()
+        except Exception as error:
+            raise JarsUnavailable(f"{jar.coordinate} could not be fetched: {OFFLINE}") from error
+        digest = _digest(found)
+        if digest != jar.sha256:
+            raise JarsUnavailable(
+                f"{jar.coordinate} came with sha256 {digest}, the lock says {jar.sha256}"
+            )
+        shutil.move(found, folder / jar.filename)
 
 
 def _intact(path: Path, jar: Jar) -> bool:
     return path.exists() and _digest(path) == jar.sha256
 
 
-def _fetch(jar: Jar, folder: Path) -> None:
-    group, artifact, version = jar.coordinate.split(":")
-    try:
-        source = MavenContext().project(group, artifact).at_version(version).artifact().resolve()
-    except Exception as error:
-        raise JarsUnavailable(
-            f"{jar.coordinate} could not be fetched ({error}). Apache Kafka's jars come once "
-            "from the Maven registry: connect to it, or set KAFKA_BOOTSTRAP_SERVERS."
-        ) from error
-    partial = folder / f"{jar.filename}.partial"
-    shutil.copyfile(source, partial)
-    if (found := _digest(partial)) != jar.sha256:
-        partial.unlink()
-        raise JarsUnavailable(f"{jar.coordinate} has sha256 {found}, the lock says {jar.sha256}")
-    partial.replace(folder / jar.filename)
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resolve(roots: Iterable[str]) -> list[Jar]:
+    """Resolve coordinates and all they need to run, and hash each jar; asks the Maven registry."""
+    from jgo.maven import MavenContext  # noqa: PLC0415 (only for a new lock)
+    from jgo.parse import Coordinate  # noqa: PLC0415 (likewise)
+
+    with tempfile.TemporaryDirectory() as repository:
+        context = MavenContext(repo_cache=Path(repository), timeout=30)
+        wanted = [
+            context.create_dependency(
+                Coordinate(group, artifact, version, packaging="jar", scope="compile"),
+                exclusions=[],
+            )
+            for group, artifact, version in (root.split(":") for root in roots)
+        ]
+        inputs, transitive = context.resolver.resolve(wanted)
+        jars = [
+            Jar(f"{d.groupId}:{d.artifactId}:{d.version}", _digest(d.artifact.resolve()))
+            for d in (*inputs, *transitive)
+            if d.scope in {"compile", "runtime"}
+        ]
+    return sorted(jars)
+
+
+def write_lock(path: Path = LOCK) -> None:
+    """Resolve the roots of a lock again and write it with what was found."""
+    roots = tomllib.loads(path.read_text())["roots"]
+    listed = "".join(f'    "{root}",\n' for root in roots)
+    rows = "".join(
+        f'\n[[jar]]\ncoordinate = "{jar.coordinate}"\nsha256 = "{jar.sha256}"\n'
+        for jar in resolve(roots)
+    )
+    path.write_text(f"{HEADER}roots = [\n{listed}]\n{rows}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_lock()
