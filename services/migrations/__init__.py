@@ -25,6 +25,9 @@ How a house adds to its schema, for example metrics:
    What a house needs beyond that stands in `services/metrics/migrations/grants.sql`, run after each
    migration: `grant insert on approval to turnsheet_metrics_firm;`
 
+The extension btree_gist is there, for exclusion constraints such as `exclude using gist
+(firm_id with =, valid with &&)`.
+
 Revisions are never edited once released, there is no way down, and all SQL runs on Postgres 15-18.
 """
 
@@ -84,6 +87,7 @@ def migrate(settings: Settings) -> None:
         driver.commit()
         try:
             walls.ensure_roles(driver, settings.database_role_password.get_secret_value())
+            walls.ensure_extensions(driver)
             for house in HOUSES:
                 walls.enter_schema(driver, house)
                 command.upgrade(_config(house, connection), "head")

@@ -67,6 +67,12 @@ def _ensure_role(conn: psycopg.Connection, name: str, verifier: str) -> None:
     conn.commit()
 
 
+def ensure_extensions(conn: psycopg.Connection) -> None:
+    """Create what exclusion constraints over texts and ranges need; any owner of a database may."""
+    conn.execute("create extension if not exists btree_gist with schema public")
+    conn.commit()
+
+
 def enter_schema(conn: psycopg.Connection, house: House) -> None:
     """Create the house's schema, and let bare names mean it on this connection."""
     schema = sql.Identifier(house)
