@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import Self
 from zoneinfo import ZoneInfo
 
+from schemas.instants import YEARS
+
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 _MONTH_TEXT = re.compile(r"([0-9]{4})-([0-9]{2})", re.ASCII)
@@ -58,11 +60,8 @@ class Month:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `2026-07`. Raises ValueError for anything else."""
-        found = _MONTH_TEXT.fullmatch(text)
-        if found is None:
-            raise ValueError("a month is written like 2026-07")
-        return cls(int(found[1]), int(found[2]))
+        """Read `2026-07`. Raises ValueError for anything else, and for years of no event."""
+        return cls(*_numbers(_MONTH_TEXT, text, "a month is written like 2026-07"))
 
     @classmethod
     def of(cls, day: date) -> Self:
@@ -107,11 +106,8 @@ class Week:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `2026-W28`. Raises ValueError for anything else."""
-        found = _WEEK_TEXT.fullmatch(text)
-        if found is None:
-            raise ValueError("a week is written like 2026-W28")
-        return cls(int(found[1]), int(found[2]))
+        """Read `2026-W28`. Raises ValueError for anything else, and for years of no event."""
+        return cls(*_numbers(_WEEK_TEXT, text, "a week is written like 2026-W28"))
 
     @classmethod
     def of(cls, day: date) -> Self:
@@ -143,6 +139,15 @@ class Week:
     def bounds(self, zone: str) -> tuple[datetime, datetime]:
         """Return the week as instants [from, to) in UTC, in an IANA zone."""
         return day_start(self.first_date, zone), day_start(self.end_date, zone)
+
+
+def _numbers(pattern: re.Pattern[str], text: str, example: str) -> tuple[int, int]:
+    found = pattern.fullmatch(text)
+    if found is None:
+        raise ValueError(example)
+    if int(found[1]) not in YEARS:
+        raise ValueError(f"give a year from {YEARS[0]} to {YEARS[-1]}")
+    return int(found[1]), int(found[2])
 
 
 def _local(instant: datetime, zone: tzinfo) -> datetime:

@@ -53,7 +53,7 @@ class History:
         time: datetime | str,
         *,
         event_id: str | None = None,
-        source: str = SOURCE,
+        event_source: str = SOURCE,
         principal: str | None = None,
         sequence: int | None = None,
         received_at: datetime | str | None = None,
@@ -67,7 +67,7 @@ class History:
         default = ADMIN if TOPIC_OF_KIND[entity.kind] == "directory" else TRACKER
         fact = Fact(
             entity=entity,
-            source=source,
+            source=event_source,
             id=event_id or f"e{len(self.facts)}",
             type=type_name,
             time=moment,
@@ -209,7 +209,7 @@ DATES = st.integers(0, 20).map(lambda n: date(2026, 6, 20) + timedelta(days=n))
 def envelopes(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "event_id": draw(IDS),
-        "source": draw(SOURCES),
+        "event_source": draw(SOURCES),
         "principal": draw(PRINCIPALS),
         "sequence": draw(st.none() | st.integers(0, 2)),
         "received_at": draw(INSTANTS),

@@ -112,7 +112,7 @@ def test_a_timer_pairs_up_whatever_end_comes_first_and_the_stop_names_the_work()
         "timer.stopped",
         TEN,
         event_id="stop",
-        source="/phone",
+        event_source="/phone",
         received_at="2026-07-01T14:00:05Z",
         **timer(task_type="intake", billable=False),
     )
@@ -355,7 +355,7 @@ def test_the_version_names_the_revision_and_the_source_too():
     histories = [History() for _ in range(3)]
     histories[0].add("time.amended", SENT, **amended(1))
     histories[1].add("time.amended", SENT, **amended(2))
-    histories[2].add("time.amended", SENT, source="/connections/toggl", **amended(1))
+    histories[2].add("time.amended", SENT, event_source="/connections/toggl", **amended(1))
 
     assert len({fold(history).version for history in histories}) == 3
 

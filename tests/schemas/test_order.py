@@ -203,13 +203,13 @@ def test_the_order_is_time_rank_source_sequence_absent_first_and_id():
     history = History()
     started: dict[str, Any] = {"entry_id": "e", "task_type": "intake"}
     expected = [
-        history.add("timer.stopped", "2026-07-01T11:59", source="/z", **started),
-        history.add("timer.started", NOON, source="/a", event_id="z", **started),
-        history.add("timer.started", NOON, source="/a", sequence=-5, event_id="y", **started),
-        history.add("timer.started", NOON, source="/a", sequence=0, event_id="a", **started),
-        history.add("timer.started", NOON, source="/a", sequence=0, event_id="b", **started),
-        history.add("timer.started", "2026-07-01T14:00+02:00", source="/b", **started),
-        history.add("timer.stopped", NOON, source="/a", **started),
+        history.add("timer.stopped", "2026-07-01T11:59", event_source="/z", **started),
+        history.add("timer.started", NOON, event_source="/a", event_id="z", **started),
+        history.add("timer.started", NOON, event_source="/a", sequence=-5, event_id="y", **started),
+        history.add("timer.started", NOON, event_source="/a", sequence=0, event_id="a", **started),
+        history.add("timer.started", NOON, event_source="/a", sequence=0, event_id="b", **started),
+        history.add("timer.started", "2026-07-01T14:00+02:00", event_source="/b", **started),
+        history.add("timer.stopped", NOON, event_source="/a", **started),
     ]
 
     assert all(list(standing(order).facts) == expected for order in permutations(expected))
