@@ -48,7 +48,7 @@ def buckets(
 ) -> tuple[Bucket, ...]:
     """Add up each service month to the period, as the books stand or, with `lines`, once issued.
 
-    The period itself is always there. Raises UnbalancedError when a month's seconds are not all explained.
+    The period itself is always there. Raises UnbalancedError when not all is explained.
     """
     worked: dict[Month, int] = defaultdict(int)
     billed: dict[Month, int] = defaultdict(int)

@@ -44,12 +44,13 @@ def test_a_newer_version_changes_nothing_before_it_is_approved():
 def test_an_approved_newer_version_takes_the_place_of_the_billed_one():
     story = issued_july()
     story.amend("e-1", 1, HALF_LESS)
-    story.approve("e-1")
+    story.record("e-2", "2026-08-03 60")
+    story.approve("e-1", "e-2")
     made = story.draft("2026-08")
-    assert shown(made) == ["2026-07 p-1 r-1 adjustment -1800 s -7.62"]
+    assert shown(made)[1:] == ["2026-07 p-1 r-1 adjustment -1800 s -7.62"]
     assert bucket(made, "2026-07") == {"worked": 9000, "billed": 10800, "pending_change": -1800}
     assert bucket(made, "2026-07", if_issued=True) == {"worked": 9000, "billed": 9000}
-    old, new = sorted(made.lines[0].rows, key=lambda row: row.seconds)
+    old, new = sorted(made.lines[1].rows, key=lambda row: row.seconds)
     assert (old.seconds, new.seconds) == (-10800, 9000)
     assert (new.version, old.version != new.version) == (story.version("e-1"), True)
 

@@ -1,0 +1,67 @@
+"""Buckets: every worked second is billed, held by reason, not billable or written off."""
+
+from dataclasses import replace
+
+import pytest
+
+from services.billing.books import Bucket, UnbalancedError
+from services.billing.buckets import buckets
+from services.billing.due import decide
+from services.billing.holds import ask
+from services.billing.ledger import open_ledger
+from services.billing.pricing import Pricing
+from tests.billing.story import Story, a_placement, at, bucket, month, terms
+
+
+def test_a_month_with_everything_in_it_adds_up():
+    story = Story(terms=(terms("required", 6),))
+    story.placements["p-2"] = a_placement("p-2", "a-2", ended_at=at("2026-07-07T00:00-04:00"))
+    story.record("e-1", "2026-07-06 61")
+    story.record("e-2", "2026-07-06 30", billable=False)
+    story.record("e-3", "2026-07-07 45")
+    story.record("e-4", "2026-07-08 15", placement_id="p-2")
+    story.record("e-5", "2026-07-08 10", placement_id="p-none")
+    story.record("e-6", "2026-08-01 500")
+    story.start("e-7", "2026-07-31T10:00-04:00")
+    story.approve("e-1", "e-2")
+    made = story.draft("2026-07")
+    assert bucket(made, "2026-07") == {
+        "worked": 161 * 60,
+        "billed": 0,
+        "awaiting_issue": 61 * 60,
+        "outside_placement": 15 * 60,
+        "unapproved": 45 * 60,
+        "unknown_placement": 10 * 60,
+        "non_billable": 30 * 60,
+    }
+    assert [b.rounding for b in made.buckets] == [0]
+    (after,) = made.buckets_if_issued
+    assert (after.billed, after.rounding, after.unexplained) == (3660, 300, 0)
+    assert "awaiting_issue" not in after.held
+
+
+def test_work_of_a_later_month_is_no_matter_of_this_one():
+    story = Story()
+    story.record("e-1", "2026-07-31T22:00-04:00/2026-08-01T02:00-04:00")
+    made = story.draft("2026-07")
+    assert [str(b.service_month) for b in made.buckets] == ["2026-07"]
+    assert {str(row.service_month) for row in made.held} == {"2026-07"}
+    assert made.lines[0].new.seconds == 7200
+
+
+def test_what_no_column_explains_is_shown():
+    made = Bucket(month("2026-07"), 100, 50, {"unapproved": 20}, 10, 5, 0)
+    assert made.unexplained == 15
+
+
+def test_seconds_that_nothing_explains_stop_everything():
+    """A due that no part has, as a fault of ours could make it."""
+    story = Story()
+    story.record("e-1", "2026-07-06 60")
+    books = story.books("2026-07")
+    ledger = open_ledger(())
+    decision = decide(books.entries[0], ask(books), Pricing(books, ledger), ledger)
+    wrong = replace(decision, due=dict.fromkeys(decision.due, 7200))
+    assert buckets([decision], books.period, ledger, ())[0].billed == 3600
+    with pytest.raises(UnbalancedError):
+        buckets([wrong], books.period, ledger, ())
