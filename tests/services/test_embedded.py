@@ -1,19 +1,29 @@
 """The servers of one machine: found again, recovered after a kill, stopped by id."""
 
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import psycopg
+import pytest
 
 from services.embedded_kafka import new_kafka
 from services.embedded_postgres import new_postgres
 
 
-def test_postgres_is_made_once_and_recovers_from_an_immediate_stop(tmp_path):
-    tmp_path.chmod(0o711)
-    for folder in tmp_path.parents:
-        if folder.name.startswith("pytest"):
-            folder.chmod(0o711)
-    postgres = new_postgres(tmp_path / "postgres")
+@pytest.fixture
+def folder():
+    """A folder that the unprivileged user of a root's Postgres can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="turnsheet-embedded-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_postgres_is_made_once_and_recovers_from_an_immediate_stop(folder):
+    postgres = new_postgres(folder / "postgres")
     postgres.start()
     try:
         with psycopg.connect(postgres.url) as conn:
@@ -28,7 +38,7 @@ def test_postgres_is_made_once_and_recovers_from_an_immediate_stop(tmp_path):
 
 
 def test_a_kafka_left_over_from_a_killed_parent_is_replaced(tmp_path):
-    kafka = new_kafka(tmp_path / "kafka")
+    kafka = new_kafka(tmp_path / "kafka", session_milliseconds=1000)
     kafka.start()
     try:
         orphan = kafka.process()
@@ -42,3 +52,15 @@ def test_a_kafka_left_over_from_a_killed_parent_is_replaced(tmp_path):
     finally:
         kafka.stop()
     assert kafka.process() is None
+
+
+def test_a_process_id_that_is_another_process_by_now_is_nobody(tmp_path):
+    postgres, kafka = new_postgres(tmp_path / "postgres"), new_kafka(tmp_path / "kafka")
+    postgres.data.mkdir(parents=True)
+    kafka.folder.mkdir()
+    (postgres.data / "postmaster.pid").write_text(f"{os.getpid()}\n{postgres.data}\n")
+    (kafka.folder / "kafka.pid").write_text(str(os.getpid()))
+    assert postgres.pid() is None
+    assert kafka.process() is None
+    postgres.stop()
+    kafka.stop()
