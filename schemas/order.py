@@ -92,6 +92,9 @@ def _lies_inside(fact: Fact, cut: Cut) -> bool:
 
 def _what_counts(copies: list[Fact]) -> _Counting:
     """Join the copies of one identity: first those of equal content, then choose a content."""
+    if len(copies) == 1:  # nearly always
+        only = frozenset((copies[0].principal,))
+        return _Counting(copies[0], only, only, conflict=False)
     contents: dict[bytes, list[Fact]] = defaultdict(list)
     for copy in copies:
         contents[copy.content_hash].append(copy)

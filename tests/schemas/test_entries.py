@@ -240,6 +240,15 @@ def test_a_second_start_of_a_timer_is_an_anomaly_and_the_latest_counts():
     assert entry.anomalies == (Anomaly("revision_conflict", SOURCE, "first"),)
 
 
+def test_the_same_start_under_two_ids_is_no_anomaly():
+    history = History()
+    history.add("timer.started", NINE, event_id="a", **timer())
+    history.add("timer.started", NINE, event_id="b", **timer())
+    history.add("timer.stopped", TEN, **timer())
+
+    assert (fold(history).duration_seconds, fold(history).anomalies) == (3_600, ())
+
+
 def test_instants_are_cut_to_whole_seconds_before_they_are_subtracted():
     history = History()
     content = recorded(started_at="2026-07-01T13:00:00.900Z", ended_at="2026-07-01T13:00:02.100Z")

@@ -155,6 +155,20 @@ def test_a_placement_that_ends_in_an_entry_leaves_the_rest_outside():
     ]
 
 
+def test_an_entry_that_reaches_from_a_placements_start_to_its_end_is_one_segment():
+    history = placed(started_at="2026-07-01T13:00:00Z")
+    history.add("placement.ended", SENT, ended_at="2026-07-01T14:00:00Z")
+    directory = directory_of(history)
+
+    whole = split(entry_of("2026-07-01T13:00:00Z", "2026-07-01T14:00:00Z"), directory)
+    nothing_at_its_start = split(entry_of(*2 * ["2026-07-01T13:00:00Z"]), directory)
+    nothing_at_its_end = split(entry_of(*2 * ["2026-07-01T14:00:00Z"]), directory)
+
+    assert minutes(whole) == [("2026-07-01", 60, "inside")]
+    assert minutes(nothing_at_its_start) == [("2026-07-01", 0, "inside")]
+    assert minutes(nothing_at_its_end) == [("2026-07-01", 0, "outside_placement")]
+
+
 def test_a_placement_that_starts_and_ends_in_an_entry_cuts_it_in_three():
     history = placed(started_at="2026-07-01T17:00:00Z")
     history.add("placement.ended", SENT, ended_at="2026-07-02T05:00:00Z")
