@@ -1,16 +1,21 @@
 """Settings: from the environment, else what `up` wrote into the data folder, else defaults."""
 
+import difflib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-PREFIX = "TURNSHEET_"
-CHOSEN = "chosen.json"  # in the data folder: addresses, ports and secrets that `up` chose
+PREFIX: Final = "TURNSHEET_"
+CHOSEN: Final = "chosen.json"  # in the data folder: addresses, ports and secrets that `up` chose
+BARE: Final = frozenset({"database_url", "kafka_bootstrap_servers"})  # names without the prefix
+SEE_DOCTOR: Final = "`turnsheet doctor` lists all there are."
+
+Origin = Literal["environment", "data folder", "default"]
 
 
 class SettingsRefused(Exception):
@@ -20,10 +25,13 @@ class SettingsRefused(Exception):
 class Settings(BaseSettings):
     """Every setting, by its name in the environment: `TURNSHEET_` and the field in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
 
     database_url: str = Field(
         "",
+        repr=False,  # it may hold a password
         validation_alias=AliasChoices("DATABASE_URL", "database_url"),
         description="Postgres 15 or later, as its owner; empty: turnsheet runs its own.",
     )
@@ -42,6 +50,9 @@ class Settings(BaseSettings):
     billing_ops_port: int = Field(
         9003, ge=0, le=65535, description="Billing's health and counters."
     )
+    ingest_url: str = Field("", description="Where commands find ingest; empty: on this machine.")
+    metrics_url: str = Field("", description="Where commands find metrics; empty: likewise.")
+    billing_url: str = Field("", description="Where commands find billing; empty: likewise.")
     token_pepper: SecretStr = Field(
         SecretStr(""), description="The key under which tokens are stored; never change it."
     )
@@ -81,41 +92,60 @@ class Settings(BaseSettings):
         return f"{self.topic_prefix}{name}"
 
     def url(self, house: str) -> str:
-        """Give the address of a house's API."""
-        return f"http://{self.host}:{getattr(self, f'{house}_port')}"
+        """Give the address of a house's API, as a client on this machine calls it."""
+        given: str = getattr(self, f"{house}_url")
+        return given.rstrip("/") or f"http://{self._reached_at}:{getattr(self, f'{house}_port')}"
 
     def ops_url(self, house: str) -> str:
         """Give the address of a house's health and counters."""
-        return f"http://{self.host}:{getattr(self, f'{house}_ops_port')}"
+        return f"http://{self._reached_at}:{getattr(self, f'{house}_ops_port')}"
+
+    @property
+    def _reached_at(self) -> str:
+        """A service that listens on every address is reached on the loopback one."""
+        return "127.0.0.1" if self.host in {"", "0.0.0.0"} else self.host  # noqa: S104 (compared)
 
 
 def environment_name(field: str) -> str:
     """Name the environment variable of a field."""
-    return (
-        field.upper()
-        if field in {"database_url", "kafka_bootstrap_servers"}
-        else PREFIX + field.upper()
-    )
+    return field.upper() if field in BARE else PREFIX + field.upper()
 
 
-def load(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings. Raises `SettingsRefused`."""
+def load(environment: Mapping[str, str] | None = None, *, remembered: bool = True) -> Settings:
+    """Read the settings. Raises `SettingsRefused`.
+
+    `remembered`: what the environment does not name is taken from what `up` wrote into the data
+    folder. The fields that are set in the result are those that one of the two gave.
+    """
     environment = os.environ if environment is None else environment
-    known = {environment_name(field) for field in Settings.model_fields}
-    for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in known:
-            raise SettingsRefused(f"{name} is no setting of turnsheet: see `turnsheet doctor`")
-    values: dict[str, Any] = read_chosen(Path(environment.get(f"{PREFIX}HOME", ".turnsheet")))
+    if strange := unknown_names(environment):
+        raise SettingsRefused(next(iter(strange.values())))
+    home = Path(environment.get(f"{PREFIX}HOME") or Settings.model_fields["home"].default)
+    values: dict[str, Any] = read_chosen(home) if remembered else {}
     for field in Settings.model_fields:
-        if (text := environment.get(environment_name(field))) is not None:
+        if text := environment.get(environment_name(field)):
             values[field] = text
     try:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        field = str(first["loc"][0])
-        name = field if field.isupper() else environment_name(field)
-        raise SettingsRefused(f"{name}: {first['msg']}") from None
+        field = str(first["loc"][0]).lower()
+        raise SettingsRefused(f"{environment_name(field)}: {first['msg']}") from None
+
+
+def unknown_names(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the names that look like settings and are none, each with a sentence about it."""
+    fields = {field.upper() for field in Settings.model_fields}
+    found = {}
+    for name in sorted(environment):
+        bare = name.removeprefix(PREFIX)
+        if not name.startswith(PREFIX):
+            continue
+        if bare not in fields or bare.lower() in BARE:
+            close = difflib.get_close_matches(bare, fields, 1)
+            hint = f"did you mean {environment_name(close[0].lower())}?" if close else SEE_DOCTOR
+            found[name] = f"{name} is no setting of turnsheet: {hint}"
+    return found
 
 
 def read_chosen(home: Path) -> dict[str, Any]:
@@ -142,28 +172,31 @@ class Described(NamedTuple):
 
     name: str
     value: str
-    origin: Literal["environment", "data folder", "default"]
+    origin: Origin
     meaning: str
 
 
-def describe(settings: Settings) -> list[Described]:
+def describe(settings: Settings, environment: Mapping[str, str] | None = None) -> list[Described]:
     """List every setting with its value, where that comes from, and its meaning; secrets masked."""
+    environment = os.environ if environment is None else environment
     chosen = read_chosen(settings.home)
     rows = []
     for field, info in Settings.model_fields.items():
-        value = getattr(settings, field)
-        text = (
-            ("(set)" if value.get_secret_value() else "")
-            if isinstance(value, SecretStr)
-            else str(value)
-        )
-        if field == "database_url" and "@" in text:
-            text = f"…@{text.rpartition('@')[2]}"
         name = environment_name(field)
-        origin: Literal["environment", "data folder", "default"] = "default"
-        if name in os.environ:
+        origin: Origin = "default"
+        if environment.get(name):
             origin = "environment"
         elif field in chosen:
             origin = "data folder"
-        rows.append(Described(name, text, origin, info.description or ""))
+        shown = _masked(field, getattr(settings, field))
+        rows.append(Described(name, shown, origin, info.description or ""))
     return rows
+
+
+def _masked(field: str, value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "(set)" if value.get_secret_value() else ""
+    text = str(value)
+    if field == "database_url" and "@" in text:
+        return f"…@{text.rpartition('@')[2]}"
+    return text

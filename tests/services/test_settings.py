@@ -20,9 +20,60 @@ def test_the_environment_wins_over_the_data_folder_and_that_over_defaults(tmp_pa
     assert (found.ingest_port, found.metrics_port, found.billing_port) == (28001, 18002, 8003)
 
 
-def test_an_unknown_name_is_refused_by_name():
-    with pytest.raises(SettingsRefused, match="TURNSHEET_PRODUCE_DEADLIN is no setting"):
-        load({"TURNSHEET_PRODUCE_DEADLIN": "3"})
+def test_what_up_chose_can_be_left_aside_and_what_is_given_is_known(tmp_path):
+    write_private(tmp_path / CHOSEN, {"ingest_port": 18001, "kafka_bootstrap_servers": "here:9"})
+    environment = {"TURNSHEET_HOME": str(tmp_path), "TURNSHEET_BILLING_PORT": "28003"}
+    found = load(environment, remembered=False)
+    assert (found.ingest_port, found.kafka_bootstrap_servers) == (8001, "")
+    assert found.model_fields_set == {"home", "billing_port"}
+
+
+def test_an_empty_variable_is_no_value(tmp_path):
+    write_private(tmp_path / CHOSEN, {"database_url": "postgresql://127.0.0.1/turnsheet"})
+    found = load({"TURNSHEET_HOME": str(tmp_path), "DATABASE_URL": "", "TURNSHEET_INGEST_PORT": ""})
+    assert (found.database_url, found.ingest_port) == ("postgresql://127.0.0.1/turnsheet", 8001)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TURNSHEET_PRODUCE_DEADLIN", "did you mean TURNSHEET_PRODUCE_DEADLINE_SECONDS?"),
+        ("TURNSHEET_DATABASE_URL", "did you mean DATABASE_URL?"),
+        ("TURNSHEET_XYZZY", "`turnsheet doctor` lists all there are."),
+    ],
+)
+def test_an_unknown_name_is_refused_with_a_hint(name, hint):
+    with pytest.raises(SettingsRefused) as refused:
+        load({name: "3"})
+    assert str(refused.value) == f"{name} is no setting of turnsheet: {hint}"
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:8001"),
+        ({"host": "0.0.0.0"}, "http://127.0.0.1:8001"),  # noqa: S104 (no socket is opened)
+        ({"host": "10.1.2.3", "ingest_port": 81}, "http://10.1.2.3:81"),
+        ({"ingest_url": "https://turnsheet.example/"}, "https://turnsheet.example"),
+    ],
+)
+def test_commands_know_where_a_house_is(given, url):
+    assert Settings(**given).url("ingest") == url
+
+
+def test_every_setting_is_listed_with_its_origin(tmp_path):
+    write_private(tmp_path / CHOSEN, {"metrics_port": 18002})
+    environment = {"TURNSHEET_HOME": str(tmp_path), "TURNSHEET_INGEST_PORT": "28001"}
+    rows = {row.name: row for row in describe(load(environment), environment)}
+    assert len(rows) == len(Settings.model_fields)
+    assert {name: (row.value, row.origin) for name, row in rows.items() if "_PORT" in name} == {
+        "TURNSHEET_INGEST_PORT": ("28001", "environment"),
+        "TURNSHEET_METRICS_PORT": ("18002", "data folder"),
+        "TURNSHEET_BILLING_PORT": ("8003", "default"),
+        "TURNSHEET_INGEST_OPS_PORT": ("9001", "default"),
+        "TURNSHEET_METRICS_OPS_PORT": ("9002", "default"),
+        "TURNSHEET_BILLING_OPS_PORT": ("9003", "default"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -41,7 +92,8 @@ def test_a_secret_is_never_shown(tmp_path):
     settings = Settings(
         home=tmp_path, token_pepper="s3cret", database_url="postgresql://me:s3cret@db/turnsheet"
     )
-    shown = {row.name: row.value for row in describe(settings)}
+    shown = {row.name: row.value for row in describe(settings, {})}
+    assert "s3cret" not in repr(settings)
     assert shown["TURNSHEET_TOKEN_PEPPER"] == "(set)"
     assert shown["DATABASE_URL"] == "…@db/turnsheet"
 
