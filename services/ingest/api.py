@@ -1,19 +1,54 @@
-"""Ingest's calls: events come in by `POST /v1/events`, and are on the log before it answers."""
+"""Ingest's calls: events and tools' exports; what they accept is on the log before they answer."""
 
 import asyncio
+import hmac
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
+from zoneinfo import ZoneInfo
 
 import asyncpg
 from aiohttp import web
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict
 
-from services.http import Problem, Route, json_response, principal_of, read_raw, unavailable
+from schemas.events import Id, Zone
+from services.auth import Principal
+from services.bodies import read_json
+from services.http import (
+    FIRM_POOL,
+    OFFICE_POOL,
+    Fault,
+    Problem,
+    Route,
+    json_response,
+    principal_of,
+    query_of,
+    read_raw,
+    unavailable,
+)
 from services.ingest import store
-from services.ingest.batches import ATTRIBUTE, BINARY, MODES, Item, Unsplittable, split
+from services.ingest.batches import (
+    ATTRIBUTE,
+    BINARY,
+    EVENTS_MAX,
+    MODES,
+    Item,
+    Unsplittable,
+    split,
+)
+from services.ingest.imports import (
+    TYPE,
+    Decision,
+    Format,
+    Planned,
+    admit_rows,
+    decide,
+    join_decisions,
+    plan,
+    report_of,
+)
 from services.ingest.intake import (
     Refused,
     Taken,
@@ -24,7 +59,11 @@ from services.ingest.intake import (
     read_items,
     result_of,
 )
+from services.ingest.mapping import Rules
+from services.ingest.rows import FileRefused
+from services.postgres import Connection, append_audit, firm_transaction, office_transaction
 from services.producer import OutcomeUnknown, Overloaded, Producer, Record
+from services.routes import JSON
 from services.settings import Settings
 
 PRODUCER: Final = web.AppKey("producer", Producer)
@@ -163,6 +202,162 @@ def _count(outcomes: Sequence[Taken | Refused]) -> None:
         counter.labels(label).inc(number)
 
 
+class ImportQuery(BaseModel):
+    """How a file is to be read; the zone is in none of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Format
+    timezone: Zone
+    firm_id: Id | None = None
+    dry_run: bool = False
+
+
+class ImportBody(BaseModel):
+    """A file's text with the rules that turn its words into placements and task types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    csv: str
+    mapping: Rules = Rules()
+
+
+class RowRefusal(BaseModel):
+    """A row that was not taken; the header is line 1."""
+
+    line: int
+    code: str
+    detail: str
+
+
+class ImportReport(BaseModel):
+    """What became of a file's rows; with `dry_run`, what would have become of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Format
+    timezone: str
+    dry_run: bool
+    rows: int
+    accepted: int
+    known: int
+    refused: int
+    refusals: list[RowRefusal]
+
+
+async def take_import(request: web.Request) -> web.StreamResponse:
+    """Take a tool's export: its good rows go on the log, each bad one is told with its line."""
+    principal, query = principal_of(request), query_of(request, ImportQuery)
+    body = await _read_import(request)
+    app = request.app
+    now = datetime.now(UTC)
+    try:
+        # A large file takes seconds: meanwhile the door stays open.
+        given = await asyncio.to_thread(
+            plan,
+            body.csv.encode(),
+            query.format,
+            ZoneInfo(query.timezone),
+            body.mapping,
+            _import_key(app[SETTINGS]),
+            query.firm_id,
+        )
+    except FileRefused as error:
+        where = f" (line {error.line})" if error.line else ""
+        fault = Fault("/csv", error.code, error.detail + where)
+        raise Problem(422, error.code, "The file cannot be taken", errors=[fault]) from None
+    named = placements_named(row.event for row in given.planned)
+    known = await store.load_firms_of_placements(app[WRITER_POOL], named)
+    given = admit_rows(principal, given, now=now, firm_of_placement=known)
+    decision = await _claim(app, principal, query, given.planned)
+    coming = decision.unsent + decision.fresh
+    if not query.dry_run:
+        await _send_rows(app, coming, headers_of(now, principal.id, _traceparent(request)))
+    counts = {
+        "rows": given.row_count,
+        "accepted": len(coming),
+        "known": len(decision.known),
+    }
+    refused = given.refused + decision.refused
+    report = report_of(query.format, query.timezone, refused, counts=counts, dry=query.dry_run)
+    return json_response(request, report)
+
+
+async def _read_import(request: web.Request) -> ImportBody:
+    raw = await read_raw(request)
+    if request.content_type == JSON:
+        body = read_json(raw, ImportBody)
+        assert isinstance(body, ImportBody)
+        return body
+    try:
+        return ImportBody(csv=raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Problem(422, "not_utf8", "The file is not UTF-8") from None
+
+
+def _import_key(settings: Settings) -> bytes:
+    return hmac.digest(settings.token_pepper.get_secret_value().encode(), b"import", "sha256")
+
+
+async def _claim(
+    app: web.Application, principal: Principal, query: ImportQuery, planned: Sequence[Planned]
+) -> Decision:
+    """Decide what each row is, and claim the fresh ones before anything goes on the log.
+
+    Whoever sees all firms compares with all; others see, and claim, firm by firm.
+    """
+    action = "check_import" if query.dry_run else "import_rows"
+    if principal.sees_all_firms:
+        async with office_transaction(
+            app[OFFICE_POOL],
+            principal,
+            action,
+            subject=query.format,
+            details={"rows": len(planned)},
+        ) as conn:
+            return await _claim_seen(conn, principal, query, planned)
+    decisions: list[Decision] = []
+    for firm_id in sorted({row.firm_id for row in planned}):
+        of_firm = [row for row in planned if row.firm_id == firm_id]
+        async with firm_transaction(app[FIRM_POOL], firm_id) as conn:
+            if not query.dry_run:
+                await append_audit(
+                    conn,
+                    principal,
+                    action,
+                    subject=query.format,
+                    firm_id=firm_id,
+                    details={"rows": len(of_firm)},
+                )
+            decisions.append(await _claim_seen(conn, principal, query, of_firm))
+    return join_decisions(decisions)
+
+
+async def _claim_seen(
+    conn: Connection, principal: Principal, query: ImportQuery, planned: Sequence[Planned]
+) -> Decision:
+    await store.lock_imports(conn)
+    days = await store.load_import_days(
+        conn, query.format, {(row.person, row.day) for row in planned}
+    )
+    rows = await store.load_import_rows(conn, [row.row_id for row in planned])
+    decision = decide(planned, days, rows)
+    if decision.fresh and not query.dry_run:
+        await store.append_import(conn, query.format, principal.id, decision.fresh)
+    return decision
+
+
+async def _send_rows(
+    app: web.Application, rows: Sequence[Planned], headers: Sequence[tuple[str, bytes]]
+) -> None:
+    """Put rows' events on the log, and note each part that it has confirmed."""
+    for first in range(0, len(rows), EVENTS_MAX):
+        part = rows[first : first + EVENTS_MAX]
+        await put_on_log(app, [row.event for row in part], headers)
+        await store.append_import_sent(app[WRITER_POOL], part)
+        _accepted.labels(TYPE).inc(len(part))
+
+
 ROUTES: Final = (
     Route(
         "POST",
@@ -177,6 +372,21 @@ ROUTES: Final = (
             "Structured, batch, one event a line, or binary mode with ce-* headers. 202: at least "
             "one event is on the log, and each is told apart; 422: none was accepted, `errors` "
             "has the same list; 503: the outcome is unknown, send the same ids again."
+        ),
+    ),
+    Route(
+        "POST",
+        "/v1/imports",
+        take_import,
+        scope="import",
+        summary="Take a tool's CSV export",
+        raw=(JSON, "text/csv"),
+        query=ImportQuery,
+        response=ImportReport,
+        description=(
+            "JSON with the file's text and the mapping, or the bare CSV, whose report then lists "
+            "what needs a rule. The same file twice adds nothing; a later file with other rows of "
+            "a person's day is refused for that day. After a 503 send the same file again."
         ),
     ),
 )

@@ -1,9 +1,11 @@
 """What ingest keeps in Postgres: its copy of the directory, and which rows came from files."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import date
 from pathlib import Path
 
-from services.postgres import CONNECT_SECONDS, Pool
+from services.ingest.imports import Format, KnownRow, Planned
+from services.postgres import CONNECT_SECONDS, Connection, Pool
 from services.sql import queries
 
 SQL = queries(Path(__file__).with_name("queries.sql"))
@@ -19,4 +21,52 @@ async def load_firms_of_placements(pool: Pool, placement_ids: Sequence[str]) -> 
 async def answers(pool: Pool) -> bool:
     """Say that the database answers; raise what keeps it from it."""
     async with pool.acquire(timeout=CONNECT_SECONDS) as conn:
-        return await conn.fetchval(SQL.answer) == 1
+        return bool(await conn.fetchval(SQL.answer))
+
+
+async def lock_imports(conn: Connection) -> None:
+    """Wait until no other import is between its look at what is known and its claim."""
+    await conn.execute(SQL.lock_imports)
+
+
+async def load_import_days(
+    conn: Connection, form: Format, days: Collection[tuple[str, date]]
+) -> dict[tuple[str, date], frozenset[bytes]]:
+    """Return what earlier files of a kind said of (person, day), as far as the role sees firms."""
+    persons, dates = zip(*days, strict=True) if days else ((), ())
+    found: dict[tuple[str, date], frozenset[bytes]] = {}
+    for row in await conn.fetch(SQL.load_import_days, form, persons, dates):
+        key = (row["person"], row["day"])
+        found[key] = found.get(key, frozenset()) | {row["day_hash"]}
+    return found
+
+
+async def load_import_rows(conn: Connection, row_ids: Sequence[str]) -> dict[str, KnownRow]:
+    """Return the rows that earlier files brought, as far as the role sees firms."""
+    rows = await conn.fetch(SQL.load_import_rows, row_ids)
+    return {
+        row["row_id"]: KnownRow(row["firm_id"], row["content_hash"], row["is_sent"]) for row in rows
+    }
+
+
+async def append_import(
+    conn: Connection, form: Format, principal: str, fresh: Sequence[Planned]
+) -> None:
+    """Claim fresh rows and their persons' days."""
+    days = {(row.firm_id, row.person, row.day): row.day_hash for row in fresh}
+    keys = [list(column) for column in zip(*days, strict=True)] or [[], [], []]
+    await conn.execute(SQL.append_import_days, form, principal, *keys, list(days.values()))
+    await conn.execute(
+        SQL.append_import_rows,
+        [row.firm_id for row in fresh],
+        [row.row_id for row in fresh],
+        [row.content_hash for row in fresh],
+    )
+
+
+async def append_import_sent(pool: Pool, sent: Sequence[Planned]) -> None:
+    """Note that the log has confirmed rows' events."""
+    async with pool.acquire(timeout=CONNECT_SECONDS) as conn:
+        await conn.execute(
+            SQL.append_import_sent, [row.firm_id for row in sent], [row.row_id for row in sent]
+        )
