@@ -15,6 +15,7 @@ from services.deadlines import Limits
 from services.problems import Fault, Problem
 
 _FAULTS_MAX: Final = 100
+_CLOSE: Final = {"Connection": "close"}
 _CODES: Final = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
 
 
@@ -50,7 +51,7 @@ async def read_body(request: web.Request, limits: Limits) -> bytes:
             raw = await request.read()
     except TimeoutError:
         raise Problem(
-            408, "body_deadline", "The body did not come in time", headers={"Connection": "close"}
+            408, "body_deadline", "The body did not come in time", headers=_CLOSE
         ) from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None
@@ -59,9 +60,6 @@ async def read_body(request: web.Request, limits: Limits) -> bytes:
             400, "body_broken", "The body ended or was framed wrongly", headers=_CLOSE
         ) from None
     return _gunzip(raw, limits.body_bytes) if _encoding(request) == "gzip" else raw
-
-
-_CLOSE: Final = {"Connection": "close"}
 
 
 def _too_large() -> Problem:
@@ -160,7 +158,8 @@ def _unprintable(place: str, values: Mapping[str, Sequence[str]]) -> list[Fault]
     return [
         Fault(f"/{place}", "not_printable", "only characters that can be shown")
         for name, texts in values.items()
-        if not all(text.isprintable() for text in (name, *texts))
+        # What is no UTF-8 comes as U+FFFD.
+        if not all(text.isprintable() and "\ufffd" not in text for text in (name, *texts))
     ]
 
 

@@ -63,6 +63,7 @@ PRINCIPAL: Final = web.RequestKey("principal", Principal)
 _QUERY: Final = web.RequestKey("query", BaseModel)
 _PATH: Final = web.RequestKey("path", BaseModel)
 _BODY: Final = web.RequestKey("body", object)
+_RAW: Final = web.RequestKey("raw", bytes)
 
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -141,8 +142,11 @@ def path_of(request: web.Request, model: type[Model]) -> Model:
 
 
 async def read_raw(request: web.Request) -> bytes:
-    """Read the body of a route with `raw`, within its limits, one layer of gzip taken off."""
-    return await read_body(request, request.app[LIMITS])
+    """Give the body of a route with `raw` as it came, one layer of gzip taken off.
+
+    It was read before the handler began, so that a slow client does not use up its time.
+    """
+    return request[_RAW]
 
 
 @asynccontextmanager
@@ -252,8 +256,11 @@ def _endpoint(route: Route) -> Handler:
         _read_address(request, route)
         if route.accepts:
             check_media(request, route.accepts)
-        if route.request is not None:
-            request[_BODY] = read_json(await read_body(request, limits), route.request)
+            raw = await read_body(request, limits)
+            if route.request is not None:
+                request[_BODY] = read_json(raw, route.request)
+            else:
+                request[_RAW] = raw
         deadline = asyncio.timeout(limits.handler_seconds)
         try:
             async with deadline:

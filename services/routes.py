@@ -14,7 +14,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 JSON: Final = "application/json"
 _VARIABLE: Final = re.compile(r"\{([a-z_]+)(?::[^}]*)?\}")
-_PUBLIC: Final = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Route:
     request   the model of a JSON body, read before the handler runs: `body_of(request, Model)`
     query     the model of the query (extra="forbid"): `query_of(request, Model)`
     variables the model of the address's variables; without one each has to be an Id
-    raw       media types of a body that the handler reads itself with `read_raw(request)`
+    raw       media types of a body that the handler takes as it came: `read_raw`
     response  the model of the answer, `media` its type, `status` its code when all went well
 
     A variable {firm} is checked against the token's bindings before anything else is looked at.
