@@ -3,56 +3,105 @@
 The order of the steps is what makes it exact (see docs/decisions/0001): the offset is advanced
 first, so a second owner finds no row; row versions are read before the facts, so a fold that missed
 a fact cannot be saved; firms and placements are locked in share before their timelines are read, so
-no fold commits against a timeline that was just replaced.
+no fold commits against a timeline that was just replaced. A poll costs the same few statements for
+one event or two thousand.
 """
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import asyncpg
+import prometheus_client as prometheus
 import structlog
-from aiokafka import ConsumerRecord
-from prometheus_client import Counter
 
-from schemas.directory import (
-    ASSISTANT,
-    FIRM,
-    PLACEMENT,
-    Directory,
-    Firm,
-    Placement,
-    fold_assistant,
-    fold_firm,
-    fold_placement,
-)
-from schemas.envelope import Unreadable, read_fact
-from schemas.events import TOPIC_OF_KIND, EntityKey, Kind, PlacementData
+from schemas.directory import Directory
+from schemas.events import TOPIC_OF_KIND, EntityKey, Kind
 from schemas.facts import Fact, Position
-from services.log_reader import Batch, Discontinuity, Fenced, LogState, read_log, wait_or_stop
+from services.directories import (
+    DIRECTORY_KINDS,
+    load_directory,
+    own_rows,
+    save_directory,
+    share_timelines,
+)
+from services.failures import Failure, attempt, failure_of
+from services.log_reader import (
+    NO_TOPIC,
+    STORE_ERRORS,
+    Batch,
+    Discontinuity,
+    Fenced,
+    Health,
+    LogState,
+    read_log,
+    wait_or_stop,
+)
+from services.log_records import Parked, fact_of_row, fact_row, key_of, parked_row, read_record
 from services.postgres import Connection, House, connect
 from services.settings import Settings
 from services.sql import queries
 
-DIRECTORY_KINDS: Final = frozenset({"firm", "placement", "assistant"})
-REFOLD_SLICE = 500
-REFOLD_SECONDS = 0.5
-CONTEST_ROUNDS_MAX = 20
-HEADERS = ("received_at", "principal")
+__all__ = [
+    "Health",
+    "Reading",
+    "caught_up",
+    "consume",
+    "load_directory",
+    "load_facts",
+    "rebuild",
+]
+
+RECORDS_MAX: Final = 10_000  # an entity with more is folded by the queue, not by every poll
+SLICE_RECORDS_MAX: Final = 20_000  # facts that are held in memory at once
+LARGE_SECONDS: Final = 60
+REFOLD_SLICE: Final = 500
+ROUNDS_MAX: Final = 5
+YIELD_EVERY: Final = 100
+CUT_SECONDS: Final = 75.0  # longer than any statement may take
+LOOK_SECONDS: Final = 1.0
+SIGNS_SECONDS: Final = 15.0
+RETRY_SECONDS: Final = 1.0
 
 SQL = queries(Path(__file__).with_name("folding.sql"))
-_log = structlog.get_logger(__name__)
-_read = Counter("turnsheet_records_read", "Records read from the log", ["house", "topic"])
-_parked = Counter("turnsheet_records_quarantined", "Records that could not be read", ["house"])
-_failed = Counter("turnsheet_folds_failed", "Entities whose fold failed", ["house"])
-
-QUARANTINE_COLUMNS = (
-    "topic", "partition", "offset", "code", "pointer", "key", "body", "headers",
-)  # fmt: skip
+RECORDS = prometheus.Counter("turnsheet_log_records_total", "Records applied.", ["house", "topic"])
+AGE_SECONDS = prometheus.Histogram(
+    "turnsheet_log_event_age_seconds",
+    "Seconds from ingest's stamp to the commit of its effects; one sample a poll, its oldest.",
+    ["house"],
+    buckets=(0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600, 86400),
+)
+PARKED = prometheus.Counter(
+    "turnsheet_quarantined_records_total", "Records that could not be read.", ["house", "code"]
+)
+FAILED = prometheus.Counter(
+    "turnsheet_failed_folds_total", "Entities whose fold or save failed.", ["house", "kind"]
+)
+CONTESTED = prometheus.Counter(
+    "turnsheet_contested_folds_total", "Folds done again: another writer was first.", ["house"]
+)
+SIGNS: Final[Mapping[str, prometheus.Gauge]] = {
+    "refolds": prometheus.Gauge("turnsheet_refolds", "Entities that wait for a fold.", ["house"]),
+    "failed_entities": prometheus.Gauge(
+        "turnsheet_failed_entities", "Entities whose last fold failed.", ["house"]
+    ),
+    "quarantined": prometheus.Gauge(
+        "turnsheet_quarantine_size", "Records that lie in quarantine.", ["house"]
+    ),
+    "unknown_placements": prometheus.Gauge(
+        "turnsheet_unknown_placements",
+        "Placements that facts name and nobody has told us of for 15 minutes.",
+        ["house"],
+    ),
+}
+log = structlog.get_logger()
 
 Saved = tuple[EntityKey, Any]
 
@@ -61,8 +110,12 @@ Saved = tuple[EntityKey, Any]
 class Reading:
     """What a house brings to the transaction.
 
-    `fold` is pure and returns the entity's state, None when nothing of it stands; `save` writes
-    states into the house's own tables and removes what is None, whole sets at a time.
+    topics  their names without prefix
+    kinds   the entity kinds it folds; the directory's are folded for every house
+    fold    pure: all facts of an entity, in no order, and the firm and placements that they name;
+            returns the entity's state, None when nothing of it stands
+    save    writes states into the house's own tables and removes what is None; whole sets at a
+            time, in the order of their keys, each key once
     """
 
     house: House
@@ -72,81 +125,27 @@ class Reading:
     save: Callable[[Connection, Sequence[Saved]], Awaitable[None]]
 
 
-class Parked(NamedTuple):
-    """A record that cannot be read, and why."""
+class _Version(NamedTuple):
+    """An entity as it was read: 0 and 0 while it has no row."""
 
-    record: ConsumerRecord
-    code: str
-    pointer: str
-
-
-# Reading records
+    row_version: int = 0
+    records: int = 0
+    failed: str | None = None
 
 
-def read_record(record: ConsumerRecord) -> Fact | Parked:
-    """Read a record as a fact, or say why it is parked."""
-    headers = dict(record.headers)
-    try:
-        received_at = datetime.fromisoformat(headers["received_at"].decode())
-        principal = headers["principal"].decode()
-    except (KeyError, ValueError):
-        return Parked(record, "headers", "")
-    if received_at.tzinfo is None or record.value is None:
-        return Parked(record, "headers" if record.value else "no_value", "")
-    position = Position(record.topic, record.partition, record.offset)
-    try:
-        fact = read_fact(
-            record.value, received_at=received_at, principal=principal, position=position
-        )
-    except Unreadable as error:
-        return Parked(record, error.refusal.code, error.refusal.pointer)
-    if record.key != fact.entity.firm_id.encode():
-        return Parked(record, "wrong_key", "/data/firm_id")
-    if not record.topic.endswith(TOPIC_OF_KIND[fact.entity.kind]):
-        return Parked(record, "wrong_topic", "/type")
-    return fact
-
-
-def _fact_row(fact: Fact, body: bytes) -> tuple[Any, ...]:
-    placement_id = fact.data.placement_id if isinstance(fact.data, PlacementData) else None
-    return (
-        fact.entity.firm_id, *fact.position, fact.entity.kind, fact.entity.entity_id, placement_id,
-        fact.source, fact.id, fact.type, fact.time, fact.received_at, fact.principal,
-        fact.content_hash, body,
-    )  # fmt: skip
-
-
-def _parked_row(parked: Parked) -> tuple[Any, ...]:
-    record = parked.record
-    headers = json.dumps({name: value.decode(errors="replace") for name, value in record.headers})
-    return (
-        record.topic, record.partition, record.offset, parked.code, parked.pointer, record.key,
-        record.value or b"", headers.replace("\\u0000", ""),
-    )  # fmt: skip
-
-
-def fact_of_row(row: asyncpg.Record) -> Fact:
-    """Read a stored fact again: the log's bytes are what is kept of it."""
-    return read_fact(
-        row["body"],
-        received_at=row["received_at"],
-        principal=row["principal"],
-        position=Position(row["topic"], row["partition"], row["offset"]),
-    )
-
-
-# The transaction
+# A poll
 
 
 async def place(conn: Connection, topic: str, partition: int, state: LogState) -> int:
     """Return where to read on. Raises `Discontinuity` when the log is not the one we know."""
-    if await conn.fetchrow(SQL.load_offset, topic, partition) is None:
-        if state.begin != 0:
-            raise Discontinuity(f"the log begins at {state.begin}: its first records are gone")
-        await conn.execute(SQL.insert_offset, topic, partition, state.topic_id, 0)
+    if state.topic_id == NO_TOPIC:
+        raise Discontinuity("the topic does not exist")
     row = await conn.fetchrow(SQL.load_offset, topic, partition)
     if row is None:
-        raise Discontinuity("the offset table was emptied meanwhile")
+        if state.begin != 0:
+            raise Discontinuity(f"the log begins at {state.begin}: its first records are gone")
+        await conn.execute(SQL.insert_offset, topic, partition, state.topic_id)
+        return 0  # a racer who was quicker has moved on: then the fence sends us back here
     if row["topic_id"] != state.topic_id:
         raise Discontinuity("the topic was deleted and made again")
     offset: int = row["next"]
@@ -157,166 +156,290 @@ async def place(conn: Connection, topic: str, partition: int, state: LogState) -
 
 async def apply(conn: Connection, reading: Reading, batch: Batch) -> None:
     """Apply a batch with its offset in one transaction. Raises `Fenced`."""
-    facts: list[Fact] = []
-    rows: list[tuple[Any, ...]] = []
-    parked: list[Parked] = []
-    for record in batch.records:
-        read = read_record(record)
-        if isinstance(read, Parked):
-            parked.append(read)
-        elif read.entity.kind in reading.kinds | DIRECTORY_KINDS:
-            facts.append(read)
-            rows.append(_fact_row(read, record.value))
+    facts, rows, parked = await _read(reading, batch)
     async with conn.transaction():
         moved = await conn.fetchval(
-            SQL.advance, batch.topic, batch.partition, batch.first, batch.next
+            SQL.advance, batch.topic, batch.partition, batch.topic_id, batch.first, batch.next
         )
         if moved is None:
             raise Fenced
         if rows:
-            await conn.execute(SQL.insert_facts, *map(list, zip(*rows, strict=True)))
+            await conn.execute(SQL.insert_facts, *_columns(rows))
         if parked:
-            await conn.copy_records_to_table(
-                "quarantine", records=[_parked_row(p) for p in parked], columns=QUARANTINE_COLUMNS
-            )
-        touched = {fact.entity for fact in facts}
-        await fold_directory(conn, {key for key in touched if key.kind in DIRECTORY_KINDS})
-        await fold_entities(conn, reading, {k for k in touched if k.kind not in DIRECTORY_KINDS})
-    _read.labels(reading.house, batch.topic).inc(len(batch.records))
-    if parked:
-        _parked.labels(reading.house).inc(len(parked))
-        _log.error("records_quarantined", house=reading.house, topic=batch.topic,
-                   codes=sorted({p.code for p in parked}))  # fmt: skip
+            await conn.execute(SQL.insert_quarantine, *_columns(map(parked_row, parked)))
+        added = Counter(fact.entity for fact in facts)
+        fresh = {fact.position: fact for fact in facts}
+        await fold_directory(conn, reading, [k for k in added if k.kind in DIRECTORY_KINDS])
+        await fold_entities(
+            conn,
+            reading,
+            {key: count for key, count in added.items() if key.kind in reading.kinds},
+            fresh,
+        )
+    _tell(reading, batch, facts, parked)
 
 
-def _columns(keys: Iterable[EntityKey]) -> tuple[list[str], list[str], list[str]]:
-    found = list(keys)
-    return [k.firm_id for k in found], [k.kind for k in found], [k.entity_id for k in found]
+async def _read(
+    reading: Reading, batch: Batch
+) -> tuple[list[Fact], list[tuple[Any, ...]], list[Parked]]:
+    """Read a batch: facts of the kinds that the house keeps, their rows, and what is parked."""
+    kept = reading.kinds | DIRECTORY_KINDS
+    facts: list[Fact] = []
+    rows: list[tuple[Any, ...]] = []
+    parked: list[Parked] = []
+    for number, record in enumerate(batch.records, 1):
+        if number % YIELD_EVERY == 0:
+            await asyncio.sleep(0)  # the API of the same process is not to wait for a whole poll
+        read = read_record(record)
+        if isinstance(read, Parked):
+            parked.append(read)
+        elif read.entity.kind in kept:
+            facts.append(read)
+            rows.append(fact_row(read, record.value))
+    return facts, rows, parked
 
 
-async def load_facts(conn: Connection, keys: Iterable[EntityKey]) -> dict[EntityKey, list[Fact]]:
-    """Load all facts of some entities, in no particular order."""
+def _tell(reading: Reading, batch: Batch, facts: Sequence[Fact], parked: Sequence[Parked]) -> None:
+    RECORDS.labels(reading.house, batch.topic).inc(len(batch.records))
+    if facts:
+        oldest = min(fact.received_at for fact in facts)
+        AGE_SECONDS.labels(reading.house).observe((datetime.now(UTC) - oldest).total_seconds())
+    for code, count in Counter(one.code for one in parked).items():
+        PARKED.labels(reading.house, code).inc(count)
+        log.error(
+            "records_quarantined", house=reading.house, topic=batch.topic, code=code, count=count
+        )
+
+
+# Folding
+
+
+async def load_facts(
+    conn: Connection, keys: Iterable[EntityKey], fresh: Mapping[Position, Fact] | None = None
+) -> dict[EntityKey, list[Fact]]:
+    """Load all facts of some entities, in no particular order; `fresh` ones need not be read again.
+
+    Every entity asked for is in the answer. Raises pydantic's ValidationError for a stored record
+    that today's models refuse.
+    """
+    rows = await _load_rows(conn, keys)
+    return {key: [_fact(row, fresh or {}) for row in found] for key, found in rows.items()}
+
+
+async def _load_rows(
+    conn: Connection, keys: Iterable[EntityKey]
+) -> dict[EntityKey, list[asyncpg.Record]]:
+    rows: dict[EntityKey, list[asyncpg.Record]] = {key: [] for key in sorted(keys)}
+    for row in await conn.fetch(SQL.load_facts, *_key_columns(rows)):
+        rows[key_of(row)].append(row)
+    return rows
+
+
+def _fact(row: asyncpg.Record, fresh: Mapping[Position, Fact]) -> Fact:
+    position = Position(row["topic"], row["partition"], row["offset"])
+    return fresh.get(position) or fact_of_row(row)
+
+
+async def _read_facts(
+    rows: Mapping[EntityKey, Sequence[asyncpg.Record]], fresh: Mapping[Position, Fact]
+) -> tuple[dict[EntityKey, list[Fact]], dict[EntityKey, Failure]]:
+    """Read stored facts entity by entity: one that cannot be read again fails alone."""
     facts: dict[EntityKey, list[Fact]] = {}
-    for row in await conn.fetch(SQL.load_facts, *_columns(keys)):
-        key = EntityKey(row["firm_id"], row["kind"], row["entity_id"])
-        facts.setdefault(key, []).append(fact_of_row(row))
-    return facts
+    failed: dict[EntityKey, Failure] = {}
+    for number, (key, found) in enumerate(rows.items(), 1):
+        if number % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+        read = attempt(partial(_facts, found, fresh))
+        if isinstance(read, Failure):
+            failed[key] = read
+        else:
+            facts[key] = read
+    return facts, failed
 
 
-async def fold_entities(conn: Connection, reading: Reading, keys: Iterable[EntityKey]) -> None:
-    """Fold entities from empty and save them; those that somebody else saved meanwhile again."""
-    pending = sorted(set(keys))
-    for _ in range(CONTEST_ROUNDS_MAX):
+def _facts(rows: Sequence[asyncpg.Record], fresh: Mapping[Position, Fact]) -> list[Fact]:
+    return [_fact(row, fresh) for row in rows]
+
+
+async def fold_directory(conn: Connection, reading: Reading, keys: Iterable[EntityKey]) -> None:
+    """Fold firms, placements and assistants, and queue what they touch to be folded again."""
+    pending = sorted(keys)
+    if not pending:
+        return
+    await own_rows(conn, pending)
+    facts, unread = await _read_facts(await _load_rows(conn, pending), {})
+    _tell_failed(reading, await save_directory(conn, facts, unread, reading.kinds))
+
+
+async def fold_entities(
+    conn: Connection,
+    reading: Reading,
+    added: Mapping[EntityKey, int],
+    fresh: Mapping[Position, Fact],
+    *,
+    large_too: bool = False,
+) -> None:
+    """Fold entities from empty and save them, in slices that fit the memory.
+
+    `added` says how many facts this transaction has added to each. One with very many records is
+    left to the queue, unless `large_too`.
+    """
+    waiting = iter(sorted(added))
+    while keys := list(islice(waiting, SLICE_RECORDS_MAX // 10)):
+        versions = await _load_versions(conn, keys)
+        for group in _slices(keys, versions, added):
+            await _fold_slice(conn, reading, group, versions, added, fresh, large_too=large_too)
+
+
+async def _load_versions(conn: Connection, keys: Sequence[EntityKey]) -> dict[EntityKey, _Version]:
+    found = dict.fromkeys(keys, _Version())
+    for row in await conn.fetch(SQL.load_versions, *_key_columns(keys)):
+        found[key_of(row)] = _Version(row["row_version"], row["records"], row["failed"])
+    return found
+
+
+def _slices(
+    keys: Sequence[EntityKey],
+    versions: Mapping[EntityKey, _Version],
+    added: Mapping[EntityKey, int],
+) -> Iterable[list[EntityKey]]:
+    """Cut keys, in their order, where the facts to be held at once would be too many."""
+    group: list[EntityKey] = []
+    held = 0
+    for key in keys:
+        records = versions[key].records + added[key]
+        if group and held + records > SLICE_RECORDS_MAX:
+            yield group
+            group, held = [], 0
+        group.append(key)
+        held += records
+    yield group
+
+
+async def _fold_slice(
+    conn: Connection,
+    reading: Reading,
+    keys: Sequence[EntityKey],
+    versions: Mapping[EntityKey, _Version],
+    added: Mapping[EntityKey, int],
+    fresh: Mapping[Position, Fact],
+    *,
+    large_too: bool,
+) -> None:
+    """Fold and save; what another writer saved meanwhile is read and folded again."""
+    pending, seen = list(keys), dict(versions)
+    for _ in range(ROUNDS_MAX):
+        large = {
+            key for key in pending if not large_too and seen[key].records + added[key] > RECORDS_MAX
+        }
+        states, failed = await _fold(conn, reading, [k for k in pending if k not in large], fresh)
+        saved = await _save_versions(conn, pending, seen, added, failed, large)
+        await _save_states(
+            conn, reading, [(k, states[k]) for k in pending if k in saved & set(states)]
+        )
+        _tell_failed(reading, {key: why for key, why in failed.items() if key in saved})
+        if left := sorted(large & saved):
+            log.warning("entities_large", house=reading.house, count=len(left))
+            await conn.execute(
+                SQL.queue_large, *_key_columns(left), timedelta(seconds=LARGE_SECONDS)
+            )
+        pending = [key for key in pending if key not in saved]
         if not pending:
             return
-        versions = {
-            EntityKey(row["firm_id"], row["kind"], row["entity_id"]): row["row_version"]
-            for row in await conn.fetch(SQL.load_versions, *_columns(pending))
-        }
-        facts = await load_facts(conn, pending)
-        directories = await load_directories(conn, facts)
-        states: dict[EntityKey, Any] = {}
-        failed: dict[EntityKey, str] = {}
-        for key in pending:
-            try:
-                states[key] = reading.fold(key, facts.get(key, []), directories[key.firm_id])
-            except Exception as error:  # noqa: BLE001 (the one place: it costs one entity only)
-                failed[key] = type(error).__name__
-                _failed.labels(reading.house).inc()
-                _log.exception("fold_failed", house=reading.house, kind=key.kind, id=key.entity_id)
-        saved = {
-            EntityKey(row["firm_id"], row["kind"], row["entity_id"])
-            for row in await conn.fetch(
-                SQL.save_entities,
-                *_columns(pending),
-                [versions.get(key, 0) for key in pending],
-                [failed.get(key) for key in pending],
-            )
-        }
-        await reading.save(
-            conn, [(key, states[key]) for key in pending if key in saved & set(states)]
-        )
-        pending = [key for key in pending if key not in saved]
+        CONTESTED.labels(reading.house).inc(len(pending))
+        seen.update(await _load_versions(conn, pending))
     raise asyncpg.SerializationError(f"{len(pending)} entities stayed contested")
 
 
-async def load_directories(
-    conn: Connection, facts: Mapping[EntityKey, Sequence[Fact]]
-) -> "dict[str, Directory]":
-    """Lock in share the firms and placements that facts name, then read their timelines."""
-    firm_ids = sorted({key.firm_id for key in facts})
-    named = sorted(
-        {
-            (fact.entity.firm_id, fact.data.placement_id)
-            for group in facts.values()
-            for fact in group
-            if isinstance(fact.data, PlacementData)
-        }
+async def _fold(
+    conn: Connection, reading: Reading, keys: Sequence[EntityKey], fresh: Mapping[Position, Fact]
+) -> tuple[dict[EntityKey, Any], dict[EntityKey, Failure]]:
+    """Fold entities against the directory that their facts name, locked in share until the end."""
+    if not keys:
+        return {}, {}
+    facts, failed = await _read_facts(await _load_rows(conn, keys), fresh)
+    timelines = await share_timelines(conn, facts)
+    states: dict[EntityKey, Any] = {}
+    for number, (key, found) in enumerate(facts.items(), 1):
+        if number % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+        state = attempt(partial(reading.fold, key, found, timelines.directory(key, found)))
+        if isinstance(state, Failure):
+            failed[key] = state
+        else:
+            states[key] = state
+    return states, failed
+
+
+async def _save_versions(
+    conn: Connection,
+    keys: Sequence[EntityKey],
+    seen: Mapping[EntityKey, _Version],
+    added: Mapping[EntityKey, int],
+    failed: Mapping[EntityKey, Failure],
+    large: Iterable[EntityKey],
+) -> set[EntityKey]:
+    """Move each entity's version on, where it is still the one that was read; say which."""
+    reasons: dict[EntityKey, str | None] = {key: why.reason for key, why in failed.items()}
+    reasons |= {key: seen[key].failed for key in large}
+    rows = await conn.fetch(
+        SQL.save_entities,
+        *_key_columns(keys),
+        [seen[key].row_version for key in keys],
+        [seen[key].records + added[key] for key in keys],
+        [reasons.get(key) for key in keys],
     )
-    pairs = [firm_id for firm_id, _ in named], [placement_id for _, placement_id in named]
-    await conn.execute(SQL.insert_firm_stubs, firm_ids)
-    await conn.execute(SQL.insert_placement_stubs, *pairs)
-    await conn.execute(SQL.lock_firms_share, firm_ids)
-    await conn.execute(SQL.lock_placements_share, *pairs)
-    firms: dict[str, Firm] = {
-        row["firm_id"]: FIRM.validate_json(row["state"])
-        for row in await conn.fetch(SQL.load_firms, firm_ids)
-    }
-    placements: dict[str, dict[str, Placement]] = {firm_id: {} for firm_id in firm_ids}
-    for row in await conn.fetch(SQL.load_placements, *pairs):
-        placement = PLACEMENT.validate_json(row["state"])
-        placements[row["firm_id"]][row["placement_id"]] = placement
-    return _Directories(
-        {firm_id: Directory(firms.get(firm_id), placements[firm_id]) for firm_id in firm_ids}
-    )
+    return {key_of(row) for row in rows}
 
 
-class _Directories(dict[str, Directory]):
-    """An entity without any fact is folded against an empty directory."""
-
-    def __missing__(self, firm_id: str) -> Directory:
-        return Directory(None, {})
-
-
-async def fold_directory(conn: Connection, keys: Iterable[EntityKey]) -> None:
-    """Fold firms, placements and assistants, and queue what they touch to be folded again."""
-    pending = sorted(set(keys))
-    if not pending:
+async def _save_states(conn: Connection, reading: Reading, states: Sequence[Saved]) -> None:
+    """Write the house's own rows; a state that the tables refuse costs its entity only."""
+    if not states:
         return
-    firms = [key for key in pending if key.kind == "firm"]
-    placements = [key for key in pending if key.kind == "placement"]
-    assistants = [key for key in pending if key.kind == "assistant"]
-    firm_ids = [key.firm_id for key in firms]
-    pairs = [key.firm_id for key in placements], [key.entity_id for key in placements]
-    assistant_ids = [key.entity_id for key in assistants]
-    await conn.execute(SQL.insert_firm_stubs, firm_ids)
-    await conn.execute(SQL.insert_placement_stubs, *pairs)
-    await conn.execute(SQL.insert_assistant_stubs, assistant_ids)
-    await conn.execute(SQL.lock_firms, firm_ids)
-    await conn.execute(SQL.lock_placements, *pairs)
-    await conn.execute(SQL.lock_assistants, assistant_ids)
-    facts = await load_facts(conn, pending)
-    firm_states = [_json(FIRM, fold_firm(facts.get(key, []))) for key in firms]
-    placement_states = [_json(PLACEMENT, fold_placement(facts.get(key, []))) for key in placements]
-    assistant_states = [_json(ASSISTANT, fold_assistant(facts.get(key, []))) for key in assistants]
-    await conn.execute(SQL.save_firms, firm_ids, firm_states)
-    await conn.execute(SQL.save_placements, *pairs, placement_states)
-    await conn.execute(SQL.save_assistants, assistant_ids, assistant_states)
-    await conn.execute(SQL.queue_of_placements, *pairs)
-    await conn.execute(SQL.queue_of_firms, firm_ids)
+    try:
+        async with conn.transaction():
+            await reading.save(conn, states)
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        if len(states) > 1:
+            for state in states:
+                await _save_states(conn, reading, [state])
+            return
+        key, _ = states[0]
+        failure = failure_of(error)
+        await conn.execute(SQL.fail_entity, *key, failure.reason)
+        _tell_failed(reading, {key: failure})
 
 
-def _json(adapter: Any, state: Any) -> str | None:
-    return None if state is None else adapter.dump_json(state).decode()
+def _tell_failed(reading: Reading, failed: Mapping[EntityKey, Failure]) -> None:
+    for key, failure in failed.items():
+        FAILED.labels(reading.house, key.kind).inc()
+        log.error(
+            "fold_failed",
+            house=reading.house,
+            firm_id=key.firm_id,
+            kind=key.kind,
+            entity_id=key.entity_id,
+            reason=failure.reason,
+        )
+
+
+# The queue
 
 
 async def drain_refolds(conn: Connection, reading: Reading) -> int:
-    """Fold a slice of the queue again; return how many rows it took, 0 when it is empty."""
-    async with conn.transaction():
-        rows = await conn.fetch(SQL.claim_refolds, REFOLD_SLICE)
-        keys = {EntityKey(row["firm_id"], row["kind"], row["entity_id"]) for row in rows}
-        await fold_entities(conn, reading, {key for key in keys if key.kind in reading.kinds})
-    return len(rows)
+    """Fold a slice of the queue again; return how many rows it took, 0 when none is due."""
+    taken = 0
+    for kinds in (DIRECTORY_KINDS, reading.kinds):
+        async with conn.transaction():
+            rows = await conn.fetch(SQL.claim_refolds, sorted(kinds), REFOLD_SLICE)
+            keys = {key_of(row) for row in rows}
+            if kinds is DIRECTORY_KINDS:
+                await fold_directory(conn, reading, keys)
+            elif keys:
+                await conn.execute(SQL.allow_long_fold)
+                await fold_entities(conn, reading, dict.fromkeys(keys, 0), {}, large_too=True)
+        taken += len(rows)
+    return taken
 
 
 # Running
@@ -325,73 +448,136 @@ async def drain_refolds(conn: Connection, reading: Reading) -> int:
 class Applying:
     """A dedicated connection that comes back after the database was away."""
 
-    def __init__(self, settings: Settings, reading: Reading) -> None:
+    def __init__(self, settings: Settings, reading: Reading, queued: asyncio.Event) -> None:
         self._settings = settings
         self._reading = reading
+        self._queued = queued
         self._conn: Connection | None = None
 
     async def place(self, topic: str, partition: int, state: LogState) -> int:
-        """Return where to read on; see `place`."""
-        return await place(await self._connection(), topic, partition, state)
+        """Return where to read on. Raises `Discontinuity`."""
+        async with self._connection() as conn:
+            return await place(conn, topic, partition, state)
 
     async def apply(self, batch: Batch) -> None:
-        """Apply a batch, then at once what it queued."""
-        conn = await self._connection()
-        await apply(conn, self._reading, batch)
-        if batch.topic.endswith("directory"):
-            await self.drain()
+        """Apply a batch, and wake the drainer for what it may have queued. Raises `Fenced`."""
+        async with self._connection() as conn:
+            await apply(conn, self._reading, batch)
+        if batch.topic.endswith(TOPIC_OF_KIND["firm"]):
+            self._queued.set()
 
     async def offsets(self) -> Mapping[tuple[str, int], int]:
-        """Return the next offset of every partition."""
-        return await load_offsets(await self._connection())
+        """Return the next offset of every partition that has been read."""
+        async with self._connection() as conn:
+            return await load_offsets(conn)
 
     async def drain(self) -> None:
-        """Empty the refold queue."""
-        conn = await self._connection()
-        while await drain_refolds(conn, self._reading):
-            pass
+        """Fold again whatever is due, a slice at a time."""
+        taken = 1
+        while taken:
+            async with self._connection() as conn:
+                taken = await drain_refolds(conn, self._reading)
+
+    async def queue_failed(self) -> None:
+        """Have every failed entity folded again."""
+        async with self._connection() as conn:
+            await conn.execute(SQL.queue_failed)
+
+    async def look(self) -> None:
+        """Set the gauges of what waits and what went wrong."""
+        async with self._connection() as conn:
+            row = await conn.fetchrow(SQL.load_signs)
+        assert row is not None
+        for name, gauge in SIGNS.items():
+            gauge.labels(self._reading.house).set(row[name])
+        if row["unknown_placements"]:
+            log.error(
+                "placements_unknown", house=self._reading.house, count=row["unknown_placements"]
+            )
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._conn is not None:
-            await self._conn.close(timeout=2)
-            self._conn = None
+        """Close the connection, at once when the database does not answer."""
+        conn, self._conn = self._conn, None
+        if conn is None:
+            return
+        try:
+            await conn.close(timeout=1)
+        except STORE_ERRORS:
+            conn.terminate()
 
-    async def _connection(self) -> Connection:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Give the connection, a new one where the last is broken, and bound what is done on it.
+
+        A database that is frozen answers nothing and refuses nothing: then the connection is cut.
+        """
         if self._conn is None or self._conn.is_closed():
             self._conn = await connect(self._settings, self._reading.house, "writer")
-        return self._conn
+        conn = self._conn
+        cut = asyncio.get_running_loop().call_later(CUT_SECONDS, conn.terminate)
+        try:
+            yield conn
+        finally:
+            cut.cancel()
 
 
-async def consume(settings: Settings, reading: Reading, stop: asyncio.Event) -> None:
-    """Read the log into a house's tables until told to stop."""
-    reader, drainer = Applying(settings, reading), Applying(settings, reading)
+async def consume(
+    settings: Settings, reading: Reading, stop: asyncio.Event, health: Health | None = None
+) -> None:
+    """Read the log into a house's tables until told to stop, whatever is away in between.
+
+    `health`, when given, is kept up to date: a readiness check asks it for its problem.
+    """
+    queued = asyncio.Event()
+    reader, drainer = (Applying(settings, reading, queued) for _ in range(2))
     topics = [settings.topic(name) for name in reading.topics]
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(read_log(settings, reading.house, topics, reader, stop))
-            group.create_task(_drain_until(drainer, reading, stop))
+            group.create_task(
+                read_log(settings, reading.house, topics, reader, stop, health or Health())
+            )
+            group.create_task(_drain_until(drainer, reading, queued, stop))
     finally:
         await reader.close()
         await drainer.close()
 
 
-async def _drain_until(drainer: Applying, reading: Reading, stop: asyncio.Event) -> None:
-    """Fold what a killed process left in the queue, or another one put there."""
+async def _drain_until(
+    drainer: Applying, reading: Reading, queued: asyncio.Event, stop: asyncio.Event
+) -> None:
+    """Fold again what a poll, another process or a killed one has put into the queue."""
+    loop = asyncio.get_running_loop()
+    looked_at, begun = -SIGNS_SECONDS, False
     while not stop.is_set():
+        queued.clear()
         try:
+            if not begun:
+                await drainer.queue_failed()
+                begun = True
             await drainer.drain()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            _log.warning("drain_failed", house=reading.house, error=type(error).__name__)
-        await wait_or_stop(stop, REFOLD_SECONDS)
+            if loop.time() - looked_at >= SIGNS_SECONDS:
+                await drainer.look()
+                looked_at = loop.time()
+        except STORE_ERRORS as error:
+            log.warning("refold_delayed", house=reading.house, error=type(error).__name__)
+            await wait_or_stop(RETRY_SECONDS, stop)
+        await wait_or_stop(LOOK_SECONDS, stop, queued)
 
 
 async def caught_up(conn: Connection, ends: Mapping[tuple[str, int], int]) -> bool:
-    """Say whether everything before these log ends is applied and refolded."""
-    offsets = await load_offsets(conn)
-    if any(offsets.get(place, 0) < end for place, end in ends.items()):
-        return False
-    return bool(await conn.fetchval(SQL.count_refolds) == 0)
+    """Say whether everything before these log ends is applied, and nothing waits to be refolded.
+
+    `ends` are as `log_ends` gives them: by full topic name and partition.
+    """
+    places = sorted(ends)
+    return bool(
+        await conn.fetchval(
+            SQL.is_caught_up,
+            [topic for topic, _ in places],
+            [partition for _, partition in places],
+            [ends[place] for place in places],
+        )
+    )
 
 
 async def load_offsets(conn: Connection) -> dict[tuple[str, int], int]:
@@ -401,6 +587,20 @@ async def load_offsets(conn: Connection) -> dict[tuple[str, int], int]:
 
 
 async def rebuild(conn: Connection) -> None:
-    """Empty everything that comes from the log; a running consumer is fenced and reads it again."""
-    tables = [row["name"] for row in await conn.fetch(SQL.derived_tables)]
-    await conn.execute(f"truncate {', '.join(tables)}")
+    """Empty everything that comes from the log; consumers read it again from its beginning.
+
+    Running ones need not be stopped: their fence finds no row, and they place again. Raises
+    `asyncpg.DeadlockDetectedError` when a reader of several tables was in the way: do it again.
+    """
+    async with conn.transaction():
+        await conn.execute(SQL.lock_log)
+        await conn.execute(SQL.truncate_derived)
+
+
+def _key_columns(keys: Iterable[EntityKey]) -> tuple[list[str], list[str], list[str]]:
+    found = list(keys)
+    return [k.firm_id for k in found], [k.kind for k in found], [k.entity_id for k in found]
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -36,19 +36,22 @@ create index fact_identity on fact (firm_id, source, event_id);
 create index fact_placement on fact (firm_id, placement_id) where placement_id is not null;
 comment on table fact is 'derived: one row per record of the log';
 
--- The row version of each folded entity: what a concurrent fold is compared with.
+-- The row version of each folded entity: what a concurrent fold is compared with. `records` counts
+-- its facts, so that one with very many is told before they are read.
 create table entity (
     firm_id      text   not null,
     kind         text   not null,
     entity_id    text   not null,
     row_version  bigint not null,
+    records      bigint not null default 0,
     failed       text,
     primary key (firm_id, kind, entity_id)
 );
 create index entity_failed on entity (firm_id, kind) where failed is not null;
 comment on table entity is 'derived: row versions, and why a fold failed';
 
--- Entities to fold again because the directory changed under them.
+-- Entities to fold again, from the moment `due_at` on: the directory changed under them, or they
+-- have so many records that not every poll folds them.
 create table refold (
     firm_id    text        not null,
     refold_id  bigint      generated always as identity,
@@ -56,11 +59,14 @@ create table refold (
     entity_id  text        not null,
     reason     text        not null,
     queued_at  timestamptz not null default now(),
+    due_at     timestamptz not null default now(),
     primary key (firm_id, refold_id)
 );
+create index refold_entity on refold (firm_id, kind, entity_id);
 comment on table refold is 'derived: entities to fold again';
 
--- Records that could not be read, kept as they came.
+-- Records that could not be read, kept as they came. `headers` is a list of [name, value], each
+-- value in latin-1; json and not jsonb, which refuses some of what a header may hold.
 create table quarantine (
     quarantine_id  bigint      generated always as identity primary key,
     topic          text        not null,
@@ -69,8 +75,8 @@ create table quarantine (
     code           text        not null,
     pointer        text        not null,
     key            bytea,
-    body           bytea       not null,
-    headers        jsonb       not null,
+    body           bytea,
+    headers        json        not null,
     stored_at      timestamptz not null default now(),
     unique (topic, partition, "offset")
 );
@@ -78,24 +84,27 @@ comment on table quarantine is 'derived: records that could not be read';
 
 -- The directory's timelines as this house folded them; a stub (known false) waits for its events.
 create table firm (
-    firm_id  text    not null primary key,
-    known    boolean not null default false,
-    state    json
+    firm_id    text        not null primary key,
+    known      boolean     not null default false,
+    state      json,
+    stored_at  timestamptz not null default now()
 );
 comment on table firm is 'derived: zone, currency and calendars of a firm';
 
 create table placement (
-    firm_id       text    not null,
-    placement_id  text    not null,
-    known         boolean not null default false,
+    firm_id       text        not null,
+    placement_id  text        not null,
+    known         boolean     not null default false,
     state         json,
+    stored_at     timestamptz not null default now(),
     primary key (firm_id, placement_id)
 );
 comment on table placement is 'derived: who works for whom, when, where and as what';
 
 create table assistant (
-    assistant_id  text    not null primary key,
-    known         boolean not null default false,
-    state         json
+    assistant_id  text        not null primary key,
+    known         boolean     not null default false,
+    state         json,
+    stored_at     timestamptz not null default now()
 );
 comment on table assistant is 'derived: the agency''s assistants';

@@ -2,42 +2,55 @@
 
 The group coordinator only spreads partitions over processes. Where to read on is in Postgres, and a
 partition is fetched only after it was placed: the listener pauses it, the loop seeks. Offsets are
-contiguous because our topics are neither compacted nor written in transactions.
+contiguous because our topics are neither compacted nor written in transactions. Whatever fails, the
+partition is held for a moment and placed again: what Postgres says is where it goes on.
 """
 
 import asyncio
-import time
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
-from prometheus_client import Gauge
+from aiokafka.errors import IllegalStateError, KafkaError
+from prometheus_client import Counter, Gauge
 
+from services.kafka_clients import calm, stop_consumer
 from services.settings import Settings
 from services.topic_ids import fetch_topic_ids
 
 POLL_MILLISECONDS = 200
 POLL_RECORDS_MAX = 2_000
-BACK_OFF_SECONDS = 0.5
-ALARM_SECONDS = 5.0
-IDENTITY_CHECK_SECONDS = 60.0
-OFFSET_CHECK_SECONDS = 1.0
+POLL_LOOK_SECONDS = 1.0
+FETCH_MILLISECONDS = 200
+FETCH_BYTES_MAX = 2 * 1_048_576
+HOLD_SECONDS = 0.25
+HOLD_SECONDS_MAX = 5.0
+ERROR_SECONDS = 0.5
+WATCH_SECONDS = 5.0
+IDENTITY_SECONDS = 60.0
 STALLED_SECONDS = 30.0
-STOP_SECONDS = 5.0
+COMPARE_SECONDS = 2.0
+DISPLAY_SECONDS = 1.0
+SILENT_SECONDS = 20.0
 
-_log = structlog.get_logger(__name__)
-_lag = Gauge(
-    "turnsheet_log_lag_records", "Records not yet applied", ["house", "topic", "partition"]
+NO_TOPIC = UUID(int=0)
+# The database is away, or says no: hold what is being done and try again.
+STORE_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
 )
-_stopped = Gauge(
-    "turnsheet_log_stopped",
-    "1 while a partition is stopped by an alarm",
-    ["house", "topic", "partition"],
-)
+_LABELS = ["house", "topic", "partition"]
+LAG = Gauge("turnsheet_log_lag_records", "Records not yet applied.", _LABELS)
+STOPPED = Gauge("turnsheet_log_stopped", "1 while a partition is stopped by an alarm.", _LABELS)
+HELD = Counter("turnsheet_log_held_total", "Partitions held, by reason.", ["house", "reason"])
+STALLS = Counter("turnsheet_log_stalls_total", "Clients replaced: they went silent.", ["house"])
+log = structlog.get_logger()
 
 
 class Fenced(Exception):
@@ -53,6 +66,7 @@ class Batch(NamedTuple):
 
     topic: str
     partition: int
+    topic_id: UUID
     first: int
     next: int
     records: Sequence[ConsumerRecord]
@@ -67,7 +81,7 @@ class LogState(NamedTuple):
 
 
 class Applier(Protocol):
-    """Where batches go; both raise `asyncpg` or `OSError` errors while the database is away."""
+    """Where batches go; both raise one of `STORE_ERRORS` while the database is away."""
 
     async def place(self, topic: str, partition: int, state: LogState) -> int:
         """Return the offset to read on from. Raises `Discontinuity`."""
@@ -76,7 +90,23 @@ class Applier(Protocol):
         """Apply a batch in one transaction with its offset. Raises `Fenced`."""
 
     async def offsets(self) -> Mapping[tuple[str, int], int]:
-        """Return the next offset of every partition, as stored now."""
+        """Return the offset to read on from, by topic and partition, of all that are known."""
+
+
+@dataclass
+class Health:
+    """What a readiness check may ask of a reader."""
+
+    alarms: dict[TopicPartition, str] = field(default_factory=dict)
+    polled_at: float | None = None
+
+    def problem(self, now: float) -> str | None:
+        """Say why the reader is not ready at `now`, in the loop's time; None when it is."""
+        if self.alarms:
+            return "; ".join(sorted(set(self.alarms.values())))
+        if self.polled_at is None or now - self.polled_at > SILENT_SECONDS:
+            return "the log is not reached"
+        return None
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -85,22 +115,36 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     def __init__(self, reader: "_Reader") -> None:
         self._reader = reader
 
-    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         for place in revoked:
-            self._reader.wanted.pop(place, None)
-            self._reader.to_place.discard(place)
+            self._reader.release(place)
 
-    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         for place in assigned:
+            self._reader.forget(place)
             self._reader.consumer.pause(place)
-            self._reader.consumer.seek(place, 0)
-            self._reader.to_place.add(place)
+            self._reader.consumer.seek(place, 0)  # a placeholder: nothing is fetched while paused
+
+
+class _Placed(NamedTuple):
+    """A partition that is being read: the offset wanted next, and the topic's id."""
+
+    next: int
+    topic_id: UUID
 
 
 class _Reader:
-    """One consumer's life."""
+    """One client's life; a fresh one follows it when it goes silent."""
 
-    def __init__(self, settings: Settings, house: str, topics: Sequence[str], to: Applier) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        house: str,
+        topics: Sequence[str],
+        to: Applier,
+        stop: asyncio.Event,
+        health: Health,
+    ) -> None:
         self.consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap_servers,
             group_id=f"{settings.topic_prefix}{house}",
@@ -108,157 +152,298 @@ class _Reader:
             auto_offset_reset="none",
             session_timeout_ms=6_000,
             heartbeat_interval_ms=500,
-            max_poll_interval_ms=300_000,
             request_timeout_ms=10_000,
             metadata_max_age_ms=30_000,
+            fetch_max_wait_ms=FETCH_MILLISECONDS,
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
         )
+        calm(self.consumer._client)  # noqa: SLF001 (there is no public way)
         self._house = house
         self._topics = list(topics)
         self._to = to
-        self.wanted: dict[TopicPartition, int] = {}
-        self.to_place: set[TopicPartition] = set()
-        self._not_before: dict[TopicPartition, float] = {}
-        self._identified_at = time.monotonic()
-        self._compared_at = time.monotonic()
-        self._moved_at = time.monotonic()
+        self._stop = stop
+        self._stopping = asyncio.ensure_future(stop.wait())
+        self._health = health
+        self._loop = asyncio.get_running_loop()
+        self._placed: dict[TopicPartition, _Placed] = {}
+        self._moved_at: dict[TopicPartition, float] = {}
+        self._held_until: dict[TopicPartition, float] = {}
+        self._holds: dict[TopicPartition, int] = {}
+        self._gaps: dict[TopicPartition, int] = {}
+        self._background: dict[str, asyncio.Task[None]] = {}
+        self._identified_at = self._loop.time()
+        self._compared_at = self._loop.time()
+        self._stalled = False
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self) -> None:
         """Read until told to stop; returns early when the client no longer delivers."""
-        await self.consumer.start()
+        polling: asyncio.Task[Any] | None = None
         try:
+            await self.consumer.start()
             self.consumer.subscribe(self._topics, listener=_Listener(self))
-            while not stop.is_set() and not self._is_stalled():
-                await self._notice_rebuild()
-                await self._place_what_waits()
-                try:
-                    # Never cancelled: a cancelled getmany leaves the client without its watchdog.
-                    polled = await self.consumer.getmany(
-                        timeout_ms=POLL_MILLISECONDS, max_records=POLL_RECORDS_MAX
-                    )
-                except KafkaError as error:
-                    _log.warning("poll_failed", house=self._house, error=type(error).__name__)
-                    self.to_place |= set(self.consumer.assignment())
-                    await asyncio.sleep(BACK_OFF_SECONDS)
-                    continue
-                for place, records in polled.items():
-                    await self._apply(place, records)
+            while not self._stop.is_set() and not self._stalled:
+                await self._compare()
+                await self._place_assigned()
+                self._every("watch", WATCH_SECONDS, self._watch)
+                self._every("display", DISPLAY_SECONDS, self._display)
+                # A poll waits for as long as a rebalance takes and must never be cancelled: that
+                # leaves the client without its own watchdog. So it goes on while we look around.
+                polling = polling or asyncio.ensure_future(self._poll())
+                await asyncio.wait(
+                    {polling, self._stopping},
+                    timeout=POLL_LOOK_SECONDS,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if polling.done():
+                    polled, polling = polling.result(), None
+                    await self._apply_all(polled)
         finally:
-            await _stop_bounded(self.consumer)
+            await self._leave([polling] if polling else [])
 
-    async def _notice_rebuild(self) -> None:
-        """Place again what somebody set back while no record came to be fenced."""
-        if time.monotonic() - self._compared_at < OFFSET_CHECK_SECONDS:
-            return
-        self._compared_at = time.monotonic()
+    def forget(self, place: TopicPartition) -> None:
+        """Know nothing of a partition any more: it is to be placed."""
+        self._placed.pop(place, None)
+        self._held_until.pop(place, None)
+
+    def release(self, place: TopicPartition) -> None:
+        """Leave a partition, its lag and its alarm to its next owner."""
+        self.forget(place)
+        self._health.alarms.pop(place, None)
+        for gauge in (LAG, STOPPED):
+            gauge.remove(self._house, *place)
+
+    async def _poll(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
         try:
-            stored = await self._to.offsets()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            _log.warning("offsets_unknown", house=self._house, error=type(error).__name__)
+            polled: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await self.consumer.getmany(
+                timeout_ms=POLL_MILLISECONDS, max_records=POLL_RECORDS_MAX
+            )
+        except (KafkaError, ValueError) as error:
+            # Out of range, unreadable or denied: it does not say where, so all are placed again.
+            log.warning("poll_failed", house=self._house, error=type(error).__name__)
+            for place in list(self._placed):
+                self._hold(place, "poll_failed")
+            await asyncio.sleep(ERROR_SECONDS)
+            return {}
+        self._health.polled_at = self._loop.time()
+        return polled
+
+    # Placing
+
+    async def _place_assigned(self) -> None:
+        """Place what is assigned and not held, or give it up when told to stop."""
+        waiting = sorted(
+            place
+            for place in self.consumer.assignment() - self._placed.keys()
+            if self._held_until.get(place, 0) <= self._loop.time()
+        )
+        if not waiting:
             return
-        for place, offset in list(self.wanted.items()):
-            if stored.get((place.topic, place.partition)) != offset:
-                self._hold(place, 0)
+        placing = asyncio.ensure_future(self._place(waiting))
+        await asyncio.wait({placing, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not placing.done():
+            placing.cancel()
+            await asyncio.gather(placing, return_exceptions=True)
+        else:
+            placing.result()
 
-    async def _place_what_waits(self) -> None:
-        now = time.monotonic()
-        if now - self._identified_at > IDENTITY_CHECK_SECONDS:
-            self._identified_at = now
-            self.to_place |= set(self.wanted)  # placing compares the topic's id
-        for place in sorted(self.to_place & set(self.consumer.assignment())):
-            if self._not_before.get(place, 0) > now:
-                continue
-            alarm = _stopped.labels(self._house, place.topic, place.partition)
+    async def _place(self, waiting: Sequence[TopicPartition]) -> None:
+        """Ask the broker about all at once: its answers wait behind a fetch that is under way."""
+        try:
+            ids = await self._topic_ids()
+            begins = await self.consumer.beginning_offsets(list(waiting))
+            ends = await self.consumer.end_offsets(list(waiting))
+        except KafkaError as error:
+            for place in waiting:
+                self._hold(place, "kafka", cause=error)
+            return
+        placed: dict[TopicPartition, _Placed] = {}
+        for place in waiting:
             try:
-                state = await self._state(place)
+                state = LogState(ids.get(place.topic, NO_TOPIC), begins[place], ends[place])
                 offset = await self._to.place(place.topic, place.partition, state)
+                placed[place] = _Placed(offset, state.topic_id)
             except Discontinuity as error:
-                alarm.set(1)
-                _log.error("partition_stopped", house=self._house, topic=place.topic,
-                           partition=place.partition, reason=str(error))  # fmt: skip
-                self._hold(place, ALARM_SECONDS)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, KafkaError) as error:
-                _log.warning("placing_failed", house=self._house, error=type(error).__name__)
-                self._hold(place, BACK_OFF_SECONDS)
-            else:
-                alarm.set(0)
-                if place in self.to_place and place in self.consumer.assignment():
-                    self.consumer.seek(place, offset)
-                    self.consumer.resume(place)
-                    self.wanted[place] = offset
-                    self.to_place.discard(place)
+                self._hold(place, "discontinuity", str(error))
+            except STORE_ERRORS as error:
+                self._hold(place, "store", cause=error)
+        for place, found in placed.items():
+            self._begin(place, found)
 
-    def _hold(self, place: TopicPartition, seconds: float) -> None:
-        self.wanted.pop(place, None)
+    async def _compare(self) -> None:
+        """Place again what is no longer where we left it: somebody asked for a rebuild."""
+        if self._loop.time() - self._compared_at < COMPARE_SECONDS:
+            return
+        self._compared_at = self._loop.time()
+        try:
+            offsets = await self._to.offsets()
+        except STORE_ERRORS as error:
+            log.warning("look_failed", house=self._house, error=type(error).__name__)
+            return
+        for place, placed in list(self._placed.items()):
+            if offsets.get((place.topic, place.partition)) != placed.next:
+                self._hold(place, "moved")
+
+    async def _topic_ids(self) -> dict[str, UUID]:
+        return await fetch_topic_ids(self.consumer._client, self._topics)  # noqa: SLF001 (no public way)
+
+    def _begin(self, place: TopicPartition, placed: _Placed) -> None:
+        """Fetch from here on. A rebalance meanwhile may have left a stale offset: see the fence."""
+        try:
+            self.consumer.seek(place, placed.next)
+            self.consumer.resume(place)
+        except IllegalStateError:
+            return  # no longer ours
+        self._placed[place] = placed
+        self._moved_at[place] = self._loop.time()
+        if self._health.alarms.pop(place, None) is not None:
+            log.warning("partition_goes_on", house=self._house, **_named(place))
+            STOPPED.labels(self._house, *place).set(0)
+
+    def _hold(
+        self,
+        place: TopicPartition,
+        reason: str,
+        alarm: str | None = None,
+        *,
+        cause: BaseException | None = None,
+    ) -> None:
+        """Pause a partition, and place it again after a while that grows from time to time."""
+        self._placed.pop(place, None)
+        holds = self._holds[place] = self._holds.get(place, 0) + 1
+        seconds = min(HOLD_SECONDS * 2 ** min(holds - 1, 10), HOLD_SECONDS_MAX)
+        self._held_until[place] = self._loop.time() + seconds
         if place in self.consumer.assignment():
             self.consumer.pause(place)
-        self.to_place.add(place)
-        self._not_before[place] = time.monotonic() + seconds
+        HELD.labels(self._house, reason).inc()
+        if alarm is not None and self._health.alarms.get(place) != alarm:
+            self._health.alarms[place] = alarm
+            STOPPED.labels(self._house, *place).set(1)
+            log.error("partition_stopped", house=self._house, reason=alarm, **_named(place))
+        elif alarm is None and holds in {1, 10, 100}:
+            log.warning(
+                "partition_held",
+                house=self._house,
+                reason=reason,
+                error=None if cause is None else type(cause).__name__,
+                **_named(place),
+            )
 
-    async def _state(self, place: TopicPartition) -> LogState:
-        ids = await fetch_topic_ids(self.consumer._client, [place.topic])  # noqa: SLF001 (no public way)
-        if place.topic not in ids:
-            raise Discontinuity("the topic does not exist")
-        begin = await self.consumer.beginning_offsets([place])
-        end = await self.consumer.end_offsets([place])
-        return LogState(ids[place.topic], begin[place], end[place])
+    # Applying
+
+    async def _apply_all(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        """Apply a poll, the topics in the order they were named in: the directory comes first."""
+        for place in sorted(polled, key=lambda p: (self._topics.index(p.topic), p.partition)):
+            await self._apply(place, polled[place])
 
     async def _apply(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
-        wanted = self.wanted.get(place)
-        if not records or wanted is None:
-            return  # fetched before it was placed
+        placed = self._placed.get(place)
+        if not records or placed is None:
+            return  # fetched before it was placed, or after it was held
         first, after = records[0].offset, records[-1].offset + 1
-        batch = Batch(place.topic, place.partition, first, after, records)
-        if batch.first != wanted or batch.next - batch.first != len(records):
-            self._hold(place, 0)
+        if first != placed.next or after - first != len(records):
+            # Once may be what was fetched before the last seek; twice is a hole in the log.
+            hole = self._gaps.get(place) == placed.next
+            words = f"offset {placed.next} is wanted, {first} to {after - 1} is delivered"
+            self._gaps[place] = placed.next
+            self._hold(place, "gap", words if hole else None)
             return
+        batch = Batch(place.topic, place.partition, placed.topic_id, first, after, records)
         try:
             await self._to.apply(batch)
         except Fenced:
-            _log.warning("batch_fenced", house=self._house, topic=place.topic)
-            self._hold(place, 0)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            _log.warning("apply_failed", house=self._house, error=type(error).__name__)
-            self._hold(place, BACK_OFF_SECONDS)
+            self._hold(place, "fenced")
+        except STORE_ERRORS as error:
+            self._hold(place, "store", cause=error)
         else:
-            if place in self.wanted:
-                self.wanted[place] = batch.next
-            self._moved_at = time.monotonic()
-            high = self.consumer.highwater(place) or batch.next
-            _lag.labels(self._house, place.topic, place.partition).set(high - batch.next)
+            self._holds.pop(place, None)
+            self._gaps.pop(place, None)
+            self._moved_at[place] = self._loop.time()
+            if self._placed.get(place) is placed:  # not revoked, nor placed anew, meanwhile
+                self._placed[place] = placed._replace(next=after)
 
-    def _is_stalled(self) -> bool:
-        """Say whether the log goes on but nothing is delivered: only a fresh client helps."""
-        behind = any((self.consumer.highwater(p) or 0) > n for p, n in self.wanted.items())
-        if not behind:
-            self._moved_at = time.monotonic()
-        return time.monotonic() - self._moved_at > STALLED_SECONDS
+    # Looking around
+
+    def _every(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Have some work done beside the reading, once in a while and never twice at a time."""
+        task = self._background.get(name)
+        if task is None or task.done():
+            self._background[name] = asyncio.ensure_future(self._after(seconds, work))
+
+    async def _after(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except KafkaError as error:
+            log.warning("look_failed", house=self._house, error=type(error).__name__)
+
+    async def _watch(self) -> None:
+        """Measure the lag, find a client that has gone silent, and a topic that was replaced."""
+        watched = dict(self._placed)
+        if not watched:
+            return
+        ends = await self.consumer.end_offsets(list(watched))
+        now = self._loop.time()
+        for place, end in ends.items():
+            placed = self._placed.get(place)
+            if placed is None:
+                continue
+            LAG.labels(self._house, *place).set(max(0, end - placed.next))
+            if end <= placed.next:
+                self._moved_at[place] = now
+            elif now - self._moved_at[place] > STALLED_SECONDS:
+                log.error("reader_stalled", house=self._house, **_named(place))
+                STALLS.labels(self._house).inc()
+                self._stalled = True
+        if now - self._identified_at < IDENTITY_SECONDS:
+            return
+        self._identified_at = now
+        ids = await self._topic_ids()
+        for place, placed in list(self._placed.items()):
+            if ids.get(place.topic) != placed.topic_id:
+                self._hold(place, "discontinuity", "the topic was deleted or made again")
+
+    async def _display(self) -> None:
+        """Tell Kafka how far we are: its tools show a group's lag by it, nothing relies on it."""
+        offsets = {place: placed.next for place, placed in self._placed.items() if placed.next}
+        if offsets:
+            try:
+                await self.consumer.commit(offsets)
+            except IllegalStateError:
+                return  # a rebalance took one of them meanwhile
+
+    async def _leave(self, tasks: Sequence[asyncio.Future[Any]]) -> None:
+        """End what goes on beside, and leave the group."""
+        beside = [self._stopping, *tasks, *self._background.values()]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await stop_consumer(self.consumer)
 
 
 async def read_log(
-    settings: Settings, house: str, topics: Sequence[str], to: Applier, stop: asyncio.Event
+    settings: Settings,
+    house: str,
+    topics: Sequence[str],
+    to: Applier,
+    stop: asyncio.Event,
+    health: Health,
 ) -> None:
     """Read topics (full names) into an applier until told to stop, whatever fails in between."""
     while not stop.is_set():
         try:
-            await _Reader(settings, house, topics, to).run(stop)
+            await _Reader(settings, house, topics, to, stop, health).run()
         except (KafkaError, OSError) as error:
-            _log.warning("reader_failed", house=house, error=type(error).__name__)
-            await wait_or_stop(stop, BACK_OFF_SECONDS)
+            log.warning("reader_failed", house=house, error=type(error).__name__)
+            await wait_or_stop(ERROR_SECONDS, stop)
 
 
-async def wait_or_stop(stop: asyncio.Event, seconds: float) -> None:
-    """Wait some seconds, or less when told to stop."""
-    waiting = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({waiting}, timeout=seconds)
-    waiting.cancel()
+async def wait_or_stop(seconds: float, *events: asyncio.Event) -> None:
+    """Wait some seconds, or less when one of the events is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
-async def _stop_bounded(consumer: AIOKafkaConsumer) -> None:
-    """Stop a consumer; with a dead broker `stop` may hang or raise what is no Exception."""
-    stopping = asyncio.ensure_future(consumer.stop())
-    done, _ = await asyncio.wait({stopping}, timeout=STOP_SECONDS)
-    if not done:
-        stopping.cancel()
-        await asyncio.wait({stopping}, timeout=1)
-    elif not stopping.cancelled():
-        stopping.exception()
+def _named(place: TopicPartition) -> Mapping[str, Any]:
+    return {"topic": place.topic, "partition": place.partition}

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from services.folding import SQL, Applying, apply, load_offsets, rebuild
-from services.kafka import admin_client, ensure_topics
+from services.kafka import admin_client, ensure_topics, topic_ids
 from services.log_reader import Batch, Fenced
+from services.postgres import connect
 from services.producer import Producer, Record
 from tests.log import DIRECTORY, FIRM, PLACEMENT, entry, event, put, record
 from tests.services.conftest import TALLY, consuming
@@ -59,7 +60,7 @@ async def test_what_cannot_be_read_is_parked_and_the_rest_goes_on(settings, tall
         await tally_house.settle()
     parked = await tally_house.conn.fetch('select code, body from quarantine order by "offset"')
     assert [row["code"] for row in parked] == [
-        "bad_json", "headers", "wrong_key", "wrong_topic", "unknown_type",
+        "bad_json", "header_content_type", "wrong_key", "wrong_topic", "unknown_type",
     ]  # fmt: skip
     assert [row["body"] for row in parked] == [item.value for item in poison]
     assert await tally_house.rows() == {"a": (1, None)}
@@ -72,7 +73,7 @@ async def test_a_failed_entity_keeps_its_facts_and_stops_nobody(settings, tally_
     failed = await tally_house.conn.fetch(
         "select entity_id, failed from entity where failed is not null"
     )
-    assert [tuple(row) for row in failed] == [("trap", "ArithmeticError")]
+    assert [tuple(row) for row in failed] == [("trap", "ArithmeticError at conftest.py:31")]
     assert await tally_house.conn.fetchval("select count(*) from fact") == 2
     assert await tally_house.rows() == {"a": (1, None)}
 
@@ -82,9 +83,10 @@ async def test_the_fence_refuses_a_batch_whose_offset_has_moved_on(settings, tal
     async with consuming(settings):
         await tally_house.settle()
     topic = settings.topic("time-events")
+    topic_id = (await topic_ids(settings, [topic]))[topic]
     before = await tally_house.conn.fetchval("select count(*) from fact")
     with pytest.raises(Fenced):
-        await apply(tally_house.conn, TALLY, Batch(topic, 0, 1, 2, []))
+        await apply(tally_house.conn, TALLY, Batch(topic, 0, topic_id, 1, 2, []))
     assert await tally_house.conn.fetchval("select count(*) from fact") == before
     assert (await load_offsets(tally_house.conn))[topic, 0] == 2
 
@@ -117,8 +119,8 @@ async def test_writers_who_contest_an_entity_leave_it_right(settings, tally_hous
 
 async def contest(settings, ids):
     """Fold the same entities again and again over connections of our own."""
-    applying = Applying(settings, TALLY)
-    conn = await applying._connection()
+    applying = Applying(settings, TALLY, asyncio.Event())
+    conn = await connect(settings, "metrics", "writer")
     for _ in range(30):
         await conn.executemany(
             "insert into refold (firm_id, kind, entity_id, reason) "
@@ -127,6 +129,7 @@ async def contest(settings, ids):
         )
         await applying.drain()
     await applying.close()
+    await conn.close()
 
 
 async def test_a_rebuild_under_a_running_consumer_gives_the_same(settings, tally_house):
