@@ -1,0 +1,86 @@
+"""What billing's calls share: bodies, keys of requests, the office's transaction, invoices."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from typing import Annotated, Any, Final
+
+import asyncpg
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from schemas.money import amount_text, minor_digits
+from schemas.periods import Month
+from services.billing.store import SQL
+from services.http import (
+    OFFICE_POOL,
+    Problem,
+    principal_of,
+)
+from services.postgres import (
+    Connection,
+    office_transaction,
+)
+from services.settings import Settings
+
+SETTINGS: Final = web.AppKey("settings", Settings)
+WRITER_POOL: Final = web.AppKey("writer_pool", asyncpg.Pool)
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+MonthText = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+RateText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,4})?$")]
+
+
+class Body(BaseModel):
+    """What every body shares: no unknown field."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class IssueIn(Body):
+    """The date that stands on the invoice."""
+
+    invoice_date: date
+
+
+def request_key(request: web.Request) -> str:
+    """Give the key under which a finance call is safe to repeat. Raises Problem 400."""
+    key = request.headers.get("Idempotency-Key", "")
+    if _KEY.fullmatch(key) is None:
+        raise Problem(400, "idempotency_key_missing", "Send an Idempotency-Key of your own making")
+    return key
+
+
+@asynccontextmanager
+async def office(request: web.Request, action: str, subject: str = "") -> AsyncIterator[Connection]:
+    """Open a transaction of the office, with its use on record."""
+    async with office_transaction(
+        request.app[OFFICE_POOL], principal_of(request), action, subject=subject
+    ) as conn:
+        yield conn
+
+
+def invoice_out(row: asyncpg.Record) -> dict[str, Any]:
+    """Show an invoice without its document."""
+    return {
+        "invoice_id": row["invoice_id"],
+        "firm_id": row["firm_id"],
+        "period": str(Month.of(row["period"])),
+        "state": row["state"],
+        "number": row["number"],
+        "total": {
+            "amount": amount_text(row["total_minor"], minor_digits(row["currency"])),
+            "currency": row["currency"],
+        },
+        "run_id": row["run_id"],
+        "sha256": row["sha256"],
+    }
+
+
+async def find(conn: Connection, invoice_id: str) -> Any:
+    """Find an invoice by id or number. Raises Problem 404."""
+    row = await conn.fetchrow(SQL.find_invoice, invoice_id)
+    if row is None:
+        raise Problem(404, "not_found", "There is no such thing")
+    return row

@@ -1,0 +1,131 @@
+"""Gathering: everything about one firm inside a run's cut, read in one snapshot."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from schemas.directory import Directory, Firm, Placement, fold_firm, fold_placement
+from schemas.entries import fold_entry
+from schemas.events import EntityKey
+from schemas.facts import Cut, Fact
+from schemas.periods import Month
+from schemas.segments import split
+from services.billing import store
+from services.billing.books import BookEntry, FirmBooks, OtherSpan, Reference, RunCut
+from services.billing.overlaps import days, spans
+from services.directories import load_directory
+from services.folding import load_facts
+from services.postgres import Connection
+
+DIRECTORY_KINDS = {"firm", "placement"}
+
+
+class UnknownFirm(LookupError):
+    """The directory knew nothing of this firm at the cut."""
+
+
+async def gather(conn: Connection, firm_id: str, period: Month, run_id: str, cut: Cut) -> FirmBooks:
+    """Read a firm's books inside a cut. Raises `UnknownFirm`.
+
+    Entities with facts beyond the cut are folded again from the facts inside it, so a run that is
+    replayed later reads the same.
+    """
+    instant = cut.instant
+    assert instant is not None
+    directory, entries = await _inside(conn, firm_id, cut)
+    if directory.firm is None:
+        raise UnknownFirm(firm_id)
+    issued = await store.load_issued(conn, firm_id)
+    for row in (row for line in issued for row in line.line.rows):
+        entries.setdefault(row.entry_id, BookEntry(row.entry_id, None))
+    assistants = {p.assistant_id for p in directory.placements.values()}
+    other_spans: list[OtherSpan] = []
+    other_days: dict[tuple[str, date], int] = {}
+    for other_id in await store.load_entries_of_assistants(conn, assistants, firm_id):
+        other, theirs = await _inside(conn, other_id, cut)
+        shared = [b for b in theirs.values() if _is_of(b, assistants, other)]
+        if other.firm is None:
+            continue
+        other_spans += spans(shared, other.placements, other.firm.timezone)
+        for day, seconds in days(shared).items():
+            other_days[day] = other_days.get(day, 0) + seconds
+    return FirmBooks(
+        firm=directory.firm,
+        period=period,
+        run=RunCut(run_id, instant),
+        today=await _reference(conn, firm_id, directory, instant),
+        entries=tuple(entries.values()),
+        approvals=await store.load_approvals(conn, firm_id, instant),
+        issued=issued,
+        settled={
+            month: await _reference(
+                conn, firm_id, await _directory_at(conn, firm_id, pinned), pinned.instant or instant
+            )
+            for month, pinned in await store.load_settled(conn, firm_id)
+        },
+        other_spans=tuple(other_spans),
+        other_days=other_days,
+    )
+
+
+def _is_of(book: BookEntry, assistants: set[str], other: Directory) -> bool:
+    if book.entry is None:
+        return False
+    placement = other.placements.get(book.entry.placement_id)
+    return placement is not None and placement.assistant_id in assistants
+
+
+async def _reference(
+    conn: Connection, firm_id: str, directory: Directory, instant: datetime
+) -> Reference:
+    return Reference(
+        await store.load_rates(conn, firm_id, instant),
+        directory.placements,
+        await store.load_terms(conn, firm_id, instant),
+    )
+
+
+async def _inside(
+    conn: Connection, firm_id: str, cut: Cut
+) -> tuple[Directory, dict[str, BookEntry]]:
+    """Read a firm's directory and entries as the cut shows them."""
+    outside = await store.load_outside_cut(conn, firm_id, cut)
+    entries = await store.load_entries(conn, firm_id)
+    reused = await store.load_reused_ids(conn, firm_id)
+    moved = any(key.kind in DIRECTORY_KINDS for key in outside)
+    directory = await (
+        _directory_at(conn, firm_id, cut) if moved else load_directory(conn, firm_id)
+    )
+    late = [key for key in outside if key.kind == "entry"]
+    facts = await load_facts(conn, late)
+    for key in late:
+        entries[key.entity_id] = _fold(key, facts.get(key, ()), cut, directory)
+    for entry_id, book in list(entries.items()):
+        again = moved and book.entry is not None
+        entries[entry_id] = BookEntry(
+            entry_id,
+            book.entry,
+            split(book.entry, directory) if again and book.entry else book.segments,
+            book.failed,
+            entry_id in reused,
+        )
+    return directory, entries
+
+
+def _fold(key: EntityKey, facts: Sequence[Fact], cut: Cut, directory: Directory) -> BookEntry:
+    entry = fold_entry(facts, cut)
+    return BookEntry(key.entity_id, entry, split(entry, directory) if entry else ())
+
+
+async def _directory_at(conn: Connection, firm_id: str, cut: Cut) -> Directory:
+    """Fold the directory from the facts inside a cut."""
+    facts = await load_facts(conn, await store.load_directory_keys(conn, firm_id))
+    firm: Firm | None = None
+    placements: dict[str, Placement] = {}
+    # A directory event is no report of what happened: its time does not put it beyond the instant.
+    inside = Cut(cut.ends)
+    for key, group in facts.items():
+        if key.kind == "firm":
+            firm = fold_firm(group, inside)
+        elif (placement := fold_placement(group, inside)) is not None:
+            placements[key.entity_id] = placement
+    return Directory(firm, placements)

@@ -1,0 +1,239 @@
+-- name: save_entries
+-- Entries as folded, whole sets at a time.
+insert into entry (firm_id, entry_id, placement_id, assistant_id, state, segments)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[], $6::json[])
+    u (firm_id, entry_id, placement_id, assistant_id, state, segments)
+order by u.firm_id, u.entry_id
+on conflict (firm_id, entry_id) do update
+set placement_id = excluded.placement_id, assistant_id = excluded.assistant_id,
+    state = excluded.state, segments = excluded.segments;
+
+-- name: remove_entries
+-- Entries of which nothing stands any more.
+delete from entry e using unnest($1::text[], $2::text[]) u (firm_id, entry_id)
+where e.firm_id = u.firm_id and e.entry_id = u.entry_id;
+
+-- name: load_entries
+-- A firm's entries as folded of all that has come, and those whose fold failed.
+select e.entity_id as entry_id, e.failed, b.state, b.segments
+from entity e left join entry b on b.firm_id = e.firm_id and b.entry_id = e.entity_id
+where e.firm_id = $1 and e.kind = 'entry'
+order by e.entity_id;
+
+-- name: load_entries_of_assistants
+-- What some assistants did for other firms.
+select firm_id, entry_id, state, segments from entry
+where assistant_id = any($1::text[]) and firm_id <> $2 order by firm_id, entry_id;
+
+-- name: load_outside_cut
+-- Entities of a firm with a fact that a cut does not see.
+select distinct f.kind, f.entity_id from fact f
+left join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
+  on c.topic = f.topic and c.partition = f.partition
+where f.firm_id = $1
+  and (f."offset" >= coalesce(c."end", 0) or (f.kind = 'entry' and f.event_time > $5));
+
+-- name: load_directory_keys
+-- The directory's entities of a firm.
+select distinct kind, entity_id from fact
+where firm_id = $1 and kind in ('firm', 'placement') order by kind, entity_id;
+
+-- name: load_reused_ids
+-- Entries under whose event id another entity of the firm and topic has an event too.
+with shared as (
+    select topic, source, event_id from fact
+    where firm_id = $1 and type <> 'turnsheet.event.retracted.v1'
+    group by topic, source, event_id having count(distinct (kind, entity_id)) > 1
+)
+select distinct f.entity_id from fact f join shared using (topic, source, event_id)
+where f.firm_id = $1 and f.kind = 'entry' and f.type <> 'turnsheet.event.retracted.v1';
+
+-- name: load_rates
+-- The card as it stood at an instant: in force then, for all firms or for this one.
+select firm_id, rate_id, placement_id, country, role, phase, currency, rate_e4,
+       lower(valid) as valid_from, upper(valid) as valid_to
+from rate where firm_id in ('*', $1) and decided_at <= $2
+  and (superseded_at is null or superseded_at > $2)
+order by firm_id, rate_id;
+
+-- name: load_terms
+-- All versions of a firm's terms up to an instant.
+select * from terms where firm_id = $1 and decided_at <= $2 order by version;
+
+-- name: load_approvals
+-- What the firm approved up to an instant.
+select entry_id, version from approval where firm_id = $1 and decided_at <= $2;
+
+-- name: load_issued
+-- The firm's issued invoices.
+select body from invoice where firm_id = $1 and state = 'issued' order by period;
+
+-- name: load_settled
+-- The firm's settled months, with the cut of the run that settled each.
+select s.period, r.ends, r.instant from settlement s join run r using (run_id)
+where s.firm_id = $1 order by s.period;
+
+-- name: list_firms
+-- Every firm that has been told of.
+select firm_id from firm where known order by firm_id;
+
+-- name: share_decisions
+-- A decision stamps its instant under this lock, in share, until it commits.
+select pg_advisory_xact_lock_shared(7202607002);
+
+-- name: bar_decisions
+-- A cut waits for every decision that has its stamp, and none gets an earlier one later.
+select pg_advisory_xact_lock(7202607002);
+
+-- name: find_run_of_request
+-- The run that an earlier call with the same key began.
+select run_id, request from run where actor = $1 and request_key = $2;
+
+-- name: append_run
+-- A run and its pinned cut.
+insert into run (run_id, period, dry_run, ends, instant, actor, request_key, request)
+values ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: append_run_firms
+-- The firms that a run has to draft.
+insert into run_firm (firm_id, run_id) select f, $1 from unnest($2::text[]) f on conflict do nothing;
+
+-- name: mark_listed
+-- The firms of a run are listed.
+update run set listed = true where run_id = $1;
+
+-- name: load_run
+-- A run.
+select * from run where run_id = $1;
+
+-- name: load_run_firms
+-- How far a run has come.
+select firm_id, done, report, invoice_id from run_firm where run_id = $1 order by firm_id;
+
+-- name: find_waiting_run
+-- The oldest run with a firm to draft.
+select r.* from run r where not r.listed or exists (
+    select 1 from run_firm f where f.run_id = r.run_id and not f.done)
+order by r.instant limit 1;
+
+-- name: claim_firm
+-- A firm of a run that no other worker has.
+select firm_id from run_firm where run_id = $1 and not done
+order by firm_id limit 1 for update skip locked;
+
+-- name: finish_firm
+-- What the run decided about a firm.
+update run_firm set done = true, report = $3, invoice_id = $4 where run_id = $1 and firm_id = $2;
+
+-- name: supersede_drafts
+-- A new run replaces what was not issued.
+update invoice set state = 'superseded'
+where firm_id = $1 and period = $2 and state in ('draft', 'approved');
+
+-- name: append_draft
+-- A draft.
+insert into invoice (firm_id, invoice_id, period, run_id, state, currency, total_minor, content,
+                     issued_digest, blocked)
+values ($1, $2, $3, $4, 'draft', $5, $6, $7, $8, $9);
+
+-- name: list_invoices
+-- Invoices, the newest period first.
+select * from invoice
+where ($1::date is null or period = $1) and ($2::text is null or firm_id = $2)
+  and state <> 'superseded'
+order by period desc, firm_id;
+
+-- name: find_invoice
+-- An invoice by its id or its number.
+select * from invoice where invoice_id = $1 or number = $1;
+
+-- name: lock_invoice
+-- An invoice that is about to change its state.
+select * from invoice where firm_id = $1 and invoice_id = $2 for update;
+
+-- name: approve_invoice
+-- A draft is approved.
+update invoice set state = 'approved' where firm_id = $1 and invoice_id = $2;
+
+-- name: lock_series
+-- One issue at a time in a series; the lock goes with the transaction.
+select pg_advisory_xact_lock(hashtextextended('series ' || $1, 0));
+
+-- name: ensure_series
+-- A series begins with its first invoice.
+insert into series (series, last) values ($1, 0) on conflict do nothing;
+
+-- name: take_number
+-- The next number: gapless, because it rolls back with its issue.
+update series set last = last + 1 where series = $1 returning last, head;
+
+-- name: set_head
+-- The chain's head is the last document's hash.
+update series set head = $2 where series = $1;
+
+-- name: append_number
+-- Which invoice carries the number.
+insert into series_number (series, number, invoice_id, sha256) values ($1, $2, $3, $4);
+
+-- name: issue_invoice
+-- The frozen document.
+update invoice set state = 'issued', number = $3, series = $4, predecessor = $5,
+    content_sha256 = $6, sha256 = $7, body = $8
+where firm_id = $1 and invoice_id = $2;
+
+-- name: append_settlement
+-- The month is settled.
+insert into settlement (firm_id, period, run_id, invoice_id, actor, decided_at)
+values ($1, $2, $3, $4, $5, $6);
+
+-- name: is_settled
+-- Whether a month is settled.
+select exists (select 1 from settlement where firm_id = $1 and period = $2);
+
+-- name: load_chain
+-- The documents of a series in the order of their numbers.
+select i.body from series_number n join invoice i on i.invoice_id = n.invoice_id
+where n.series = $1 order by n.number;
+
+-- name: append_approvals
+-- A firm approves entry versions; once is enough.
+insert into approval (firm_id, entry_id, version, actor, decided_at)
+select $1, e, v, $4, $5 from unnest($2::text[], $3::text[]) u (e, v) on conflict do nothing;
+
+-- name: lock_card
+-- One change of a card's key at a time.
+select pg_advisory_xact_lock(hashtextextended('rate ' || $1, 0));
+
+-- name: supersede_rates
+-- Rates of the same key that a new one overlaps are closed or replaced.
+update rate set superseded_at = $7
+where firm_id = $1 and placement_id = $2 and country = $3 and role = $4 and phase = $5
+  and valid && $6 and superseded_at is null
+returning firm_id, rate_id, currency, rate_e4, lower(valid) as valid_from, upper(valid) as valid_to;
+
+-- name: append_rate
+-- A version of a rate.
+insert into rate (firm_id, rate_id, placement_id, country, role, phase, currency, rate_e4, valid,
+                  actor, decided_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, daterange($9, $10), $11, $12);
+
+-- name: list_rates
+-- The card in force now.
+select firm_id, rate_id, placement_id, country, role, phase, currency, rate_e4,
+       lower(valid) as valid_from, upper(valid) as valid_to
+from rate where superseded_at is null
+order by firm_id, placement_id, country, role, phase, valid;
+
+-- name: append_terms
+-- The next version of a firm's terms.
+insert into terms (firm_id, version, effective_month, approval, increment_minutes, direction,
+                   excluded_kinds, excluded_phases, actor, decided_at)
+select $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9
+from terms where firm_id = $1 returning version;
+
+-- name: load_facts_of_entries
+-- Where the facts of some entries lie in the log.
+select entity_id, type, source, event_id as id, event_time as time, received_at, principal, topic,
+       partition, "offset"
+from fact where firm_id = $1 and kind = 'entry' and entity_id = any($2::text[])
+order by entity_id, event_time, topic, partition, "offset";

@@ -1,0 +1,304 @@
+"""All SQL of billing, one function a statement: rows in and out as the values of `books`."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from pydantic import TypeAdapter
+
+from schemas.entries import Entry
+from schemas.events import EntityKey
+from schemas.facts import Cut
+from schemas.periods import Month
+from schemas.segments import Segment
+from services.billing.books import BookEntry, Document, Draft, Increment, IssuedLine, Rate, Terms
+from services.billing.invoices import content, issued_lines, read_document
+from services.postgres import Connection
+from services.sql import queries
+
+SQL = queries(Path(__file__).with_name("queries.sql"))
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
+_SEGMENTS: TypeAdapter[tuple[Segment, ...]] = TypeAdapter(tuple[Segment, ...])
+
+
+# Entries
+
+
+async def save_entries(
+    conn: Connection, saved: Sequence[tuple[EntityKey, BookEntry | None]]
+) -> None:
+    """Write folded entries, and remove those of which nothing stands."""
+    gone = [key for key, book in saved if book is None]
+    if gone:
+        await conn.execute(
+            SQL.remove_entries, [key.firm_id for key in gone], [key.entity_id for key in gone]
+        )
+    kept = [(key, book, book.entry) for key, book in saved if book is not None and book.entry]
+    if not kept:
+        return
+    await conn.execute(
+        SQL.save_entries,
+        [key.firm_id for key, _, _ in kept],
+        [key.entity_id for key, _, _ in kept],
+        [entry.placement_id for _, _, entry in kept],
+        [next((s.assistant_id for s in book.segments), None) for _, book, _ in kept],
+        [_ENTRY.dump_json(entry).decode() for _, _, entry in kept],
+        [_SEGMENTS.dump_json(book.segments).decode() for _, book, _ in kept],
+    )
+
+
+async def load_entries(conn: Connection, firm_id: str) -> dict[str, BookEntry]:
+    """Load a firm's entries as folded of all that has come, by id."""
+    return {
+        row["entry_id"]: _book(row["entry_id"], row["state"], row["segments"], row["failed"])
+        for row in await conn.fetch(SQL.load_entries, firm_id)
+    }
+
+
+async def load_entries_of_assistants(
+    conn: Connection, assistant_ids: Collection[str], not_firm_id: str
+) -> dict[str, list[BookEntry]]:
+    """Load what some assistants did for other firms, by firm."""
+    found: dict[str, list[BookEntry]] = {}
+    for row in await conn.fetch(SQL.load_entries_of_assistants, sorted(assistant_ids), not_firm_id):
+        book = _book(row["entry_id"], row["state"], row["segments"], None)
+        found.setdefault(row["firm_id"], []).append(book)
+    return found
+
+
+def _book(entry_id: str, state: str | None, segments: str | None, failed: str | None) -> BookEntry:
+    if state is None or segments is None:
+        return BookEntry(entry_id, None, failed=failed is not None)
+    entry = _ENTRY.validate_json(state)
+    return BookEntry(entry_id, entry, _SEGMENTS.validate_json(segments), failed is not None)
+
+
+async def load_outside_cut(conn: Connection, firm_id: str, cut: Cut) -> list[EntityKey]:
+    """List a firm's entities with a fact that the cut does not see."""
+    places = sorted(cut.ends)
+    rows = await conn.fetch(
+        SQL.load_outside_cut,
+        firm_id,
+        [topic for topic, _ in places],
+        [partition for _, partition in places],
+        [cut.ends[place] for place in places],
+        cut.instant,
+    )
+    return [EntityKey(firm_id, row["kind"], row["entity_id"]) for row in rows]
+
+
+async def load_directory_keys(conn: Connection, firm_id: str) -> list[EntityKey]:
+    """List the directory's entities of a firm: itself and its placements."""
+    rows = await conn.fetch(SQL.load_directory_keys, firm_id)
+    return [EntityKey(firm_id, row["kind"], row["entity_id"]) for row in rows]
+
+
+async def load_reused_ids(conn: Connection, firm_id: str) -> frozenset[str]:
+    """List entries whose event id stands under another entity too."""
+    return frozenset(row["entity_id"] for row in await conn.fetch(SQL.load_reused_ids, firm_id))
+
+
+async def load_facts_of_entries(
+    conn: Connection, firm_id: str, entry_ids: Collection[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """List where the facts of some entries lie in the log, by entry."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in await conn.fetch(SQL.load_facts_of_entries, firm_id, sorted(entry_ids)):
+        fact = dict(row)
+        found.setdefault(fact.pop("entity_id"), []).append(fact)
+    return found
+
+
+# Reference data and decisions
+
+
+async def load_rates(conn: Connection, firm_id: str, instant: datetime) -> tuple[Rate, ...]:
+    """Load the card as it stood at an instant."""
+    return tuple(_rate(row) for row in await conn.fetch(SQL.load_rates, firm_id, instant))
+
+
+async def list_rates(conn: Connection) -> tuple[Rate, ...]:
+    """Load the card in force now."""
+    return tuple(_rate(row) for row in await conn.fetch(SQL.list_rates))
+
+
+def _rate(row: asyncpg.Record) -> Rate:
+    return Rate(
+        rate_id=row["rate_id"],
+        currency=row["currency"],
+        rate_e4=row["rate_e4"],
+        valid_from=row["valid_from"],
+        valid_to=row["valid_to"],
+        firm_id=row["firm_id"],
+        placement_id=row["placement_id"],
+        country=row["country"],
+        role=row["role"],
+        phase=row["phase"],
+    )
+
+
+async def set_rate(
+    conn: Connection, rate: Rate, *, actor: str, now: datetime, new_id: Sequence[str]
+) -> None:
+    """Put a rate on the card; what it overlaps keeps the dates before and after it.
+
+    `new_id` gives ids for the rows that this makes: the rate's own is in it, two more are spare.
+    """
+    key = (rate.firm_id, rate.placement_id, rate.country, rate.role, rate.phase)
+    await conn.execute(SQL.share_decisions)
+    await conn.execute(SQL.lock_card, "/".join(key))
+    span = await conn.fetchval("select daterange($1, $2)", rate.valid_from, rate.valid_to)
+    replaced = await conn.fetch(SQL.supersede_rates, *key, span, now)
+    spare = iter(new_id)
+    pieces = []
+    for old in replaced:
+        if old["valid_from"] < rate.valid_from:
+            pieces.append((old, old["valid_from"], rate.valid_from))
+        if rate.valid_to and (old["valid_to"] is None or old["valid_to"] > rate.valid_to):
+            pieces.append((old, rate.valid_to, old["valid_to"]))
+    for old, start, end in pieces:
+        await conn.execute(
+            SQL.append_rate, *_with_id(key, next(spare)), old["currency"], old["rate_e4"], start,
+            end, actor, now,
+        )  # fmt: skip
+    await conn.execute(
+        SQL.append_rate, *_with_id(key, rate.rate_id), rate.currency, rate.rate_e4,
+        rate.valid_from, rate.valid_to, actor, now,
+    )  # fmt: skip
+
+
+def _with_id(key: tuple[str, str, str, str, str], rate_id: str) -> tuple[str, ...]:
+    firm_id, *rest = key
+    return (firm_id, rate_id, *rest)
+
+
+async def load_terms(conn: Connection, firm_id: str, instant: datetime) -> tuple[Terms, ...]:
+    """Load all versions of a firm's terms up to an instant."""
+    return tuple(
+        Terms(
+            terms_id=f"{firm_id}.{row['version']}",
+            version=row["version"],
+            effective_month=Month.of(row["effective_month"]),
+            approval=row["approval"],
+            increment=Increment(row["increment_minutes"], row["direction"]),
+            excluded_kinds=frozenset(row["excluded_kinds"]),
+            excluded_phases=frozenset(row["excluded_phases"]),
+        )
+        for row in await conn.fetch(SQL.load_terms, firm_id, instant)
+    )
+
+
+async def append_terms(
+    conn: Connection, firm_id: str, terms: Terms, *, actor: str, now: datetime
+) -> int:
+    """Add the next version of a firm's terms and return its number."""
+    await conn.execute(SQL.share_decisions)
+    version: int = await conn.fetchval(
+        SQL.append_terms, firm_id, terms.effective_month.first_date, terms.approval,
+        terms.increment.minutes, terms.increment.direction, sorted(terms.excluded_kinds),
+        sorted(terms.excluded_phases), actor, now,
+    )  # fmt: skip
+    return version
+
+
+async def load_approvals(
+    conn: Connection, firm_id: str, instant: datetime
+) -> frozenset[tuple[str, str]]:
+    """Load the (entry, version) pairs that were approved up to an instant."""
+    rows = await conn.fetch(SQL.load_approvals, firm_id, instant)
+    return frozenset((row["entry_id"], row["version"]) for row in rows)
+
+
+async def append_approvals(
+    conn: Connection, firm_id: str, pairs: Sequence[tuple[str, str]], *, actor: str, now: datetime
+) -> None:
+    """Add approvals of entry versions."""
+    await conn.execute(SQL.share_decisions)
+    await conn.execute(
+        SQL.append_approvals, firm_id, [e for e, _ in pairs], [v for _, v in pairs], actor, now
+    )
+
+
+# Invoices
+
+
+async def load_issued(conn: Connection, firm_id: str) -> tuple[IssuedLine, ...]:
+    """Load the lines of a firm's issued documents."""
+    return tuple(line for doc in await load_documents(conn, firm_id) for line in issued_lines(doc))
+
+
+async def load_documents(conn: Connection, firm_id: str) -> list[Document]:
+    """Load a firm's issued documents, the oldest period first."""
+    return [_document(row["body"]) for row in await conn.fetch(SQL.load_issued, firm_id)]
+
+
+async def load_chain(conn: Connection, series: str) -> list[Document]:
+    """Load the documents of a series in the order of their numbers."""
+    return [_document(row["body"]) for row in await conn.fetch(SQL.load_chain, series)]
+
+
+def _document(body: bytes) -> Document:
+    document = read_document(body)
+    assert isinstance(document, Document), document
+    return document
+
+
+async def load_settled(conn: Connection, firm_id: str) -> list[tuple[Month, Cut]]:
+    """Load a firm's settled months with the cut of the run that settled each."""
+    rows = await conn.fetch(SQL.load_settled, firm_id)
+    return [(Month.of(r["period"]), cut_of(r["ends"], r["instant"])) for r in rows]
+
+
+def cut_of(ends: str, instant: datetime) -> Cut:
+    """Read a stored cut."""
+    return Cut({(topic, part): end for topic, part, end in json.loads(ends)}, instant)
+
+
+def ends_json(ends: Mapping[tuple[str, int], int]) -> str:
+    """Write a cut's ends."""
+    return json.dumps([[topic, part, end] for (topic, part), end in sorted(ends.items())])
+
+
+async def save_draft(conn: Connection, draft: Draft, invoice_id: str) -> None:
+    """Keep a draft, in the place of what was not issued before."""
+    period = draft.period.first_date
+    await conn.execute(SQL.supersede_drafts, draft.firm.firm_id, period)
+    if draft.outcome != "document":
+        return
+    await conn.execute(
+        SQL.append_draft, draft.firm.firm_id, invoice_id, period, draft.run.run_id,
+        draft.firm.currency, draft.total_minor, content(draft), draft.issued_digest,
+        json.dumps([blocked._asdict() for blocked in draft.blocked]),
+    )  # fmt: skip
+
+
+async def issue_document(
+    conn: Connection, firm_id: str, invoice_id: str, document: Document, number: int
+) -> None:
+    """Freeze an approved draft under its number, and move the series on."""
+    await conn.execute(
+        SQL.issue_invoice, firm_id, invoice_id, document.number, document.series,
+        document.predecessor, document.content_sha256, document.sha256, document.body,
+    )  # fmt: skip
+    await conn.execute(SQL.append_number, document.series, number, invoice_id, document.sha256)
+    await conn.execute(SQL.set_head, document.series, document.sha256)
+
+
+async def take_number(conn: Connection, series: str) -> tuple[int, str | None]:
+    """Take the next number of a series, and the hash of its last document."""
+    await conn.execute(SQL.lock_series, series)
+    await conn.execute(SQL.ensure_series, series)
+    row = await conn.fetchrow(SQL.take_number, series)
+    assert row is not None
+    return row["last"], row["head"]
+
+
+async def settle(
+    conn: Connection, firm_id: str, period: date, run_id: str, invoice_id: str | None, *,
+    actor: str, now: datetime,
+) -> None:  # fmt: skip
+    """Close a month of a firm."""
+    await conn.execute(SQL.append_settlement, firm_id, period, run_id, invoice_id, actor, now)

@@ -1,0 +1,98 @@
+"""A running billing house on real servers, and people who call it."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+
+from services.auth import NewToken, create_token
+from services.billing.app import build_app
+from services.billing.jobs import Actor
+from services.folding import caught_up
+from services.kafka import ensure_topics, log_ends
+from services.postgres import connect
+from services.settings import Settings
+from tests.log import DIRECTORY, put
+
+
+async def token(settings: Settings, kind: Any, firms: tuple[str, ...]) -> str:
+    """Make a token of some kind, bound to firms."""
+    conn = await connect(settings, "identity", "writer")
+    now = datetime.now(UTC)
+    new = NewToken(f"{kind}:test", kind, now + timedelta(days=1), None, firms, ["*"], ["*"])
+    try:
+        return await create_token(conn, settings.token_pepper, new, actor=Actor("test:t"), now=now)
+    finally:
+        await conn.close()
+
+
+@dataclass
+class Billing:
+    """The house's API as finance sees it."""
+
+    settings: Settings
+    server: TestServer
+    session: ClientSession
+    finance: str
+
+    async def call(self, method: str, path: str, body: Any = None, *, bearer: str = "",
+                   status: int = 200) -> Any:  # fmt: skip
+        headers = {"Authorization": f"Bearer {bearer or self.finance}"}
+        if method == "POST":
+            headers["Idempotency-Key"] = secrets.token_hex(8)
+        url = self.server.make_url(path)
+        async with self.session.request(method, url, json=body, headers=headers) as answer:
+            text = await answer.text()
+            assert answer.status == status, text
+            return await answer.json(content_type=None) if "json" in answer.content_type else text
+
+    async def settle(self) -> None:
+        """Wait until everything on the log is applied."""
+        ends = await log_ends(
+            self.settings, [self.settings.topic(n) for n in ("directory", "time-events")]
+        )
+        conn = await connect(self.settings, "billing", "writer")
+        async with asyncio.timeout(30):
+            while not await caught_up(conn, ends):  # noqa: ASYNC110 (another connection's table)
+                await asyncio.sleep(0.02)
+        await conn.close()
+
+    async def run(self, period: str, **more: Any) -> Any:
+        """Run a month to its end."""
+        begun = await self.call("POST", "/v1/runs", {"period": period} | more, status=202)
+        async with asyncio.timeout(60):
+            while (run := await self.call("GET", f"/v1/runs/{begun['run_id']}"))["state"] != "done":  # noqa: ASYNC110 (another process's state)
+                await asyncio.sleep(0.05)
+        return run
+
+    async def run_and_issue(self, period: str, invoice_date: str) -> Any:
+        """Run, approve and issue a month; return the issue's answer."""
+        run = await self.run(period)
+        for firm in run["firms"]:
+            if firm["invoice_id"]:
+                await self.call("POST", f"/v1/invoices/{firm['invoice_id']}/approve")
+        return await self.call(
+            "POST", f"/v1/runs/{run['run_id']}/issue", {"invoice_date": invoice_date}
+        )
+
+
+@pytest.fixture
+async def billing(settings: Settings) -> AsyncIterator[Billing]:
+    await ensure_topics(settings)
+    await put(settings, DIRECTORY, "admin:a")
+    server = TestServer(build_app(settings))
+    await server.start_server()
+    async with ClientSession() as session:
+        house = Billing(settings, server, session, await token(settings, "finance", ("*",)))
+        card = {"country": "PH", "role": "legal_assistant", "rate": "15.25"}
+        await house.call("PUT", "/v1/rate-cards", card | {"valid_from": "2026-01-01"})
+        terms = {"approval": "none", "effective_month": "2026-01"}
+        await house.call("PUT", "/v1/firms/firm-1/billing-terms", terms)
+        yield house
+    await server.close()

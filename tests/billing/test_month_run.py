@@ -1,0 +1,162 @@
+"""A month's way on real servers: entries on the log, a run, an invoice, and what comes late."""
+
+import asyncio
+import json
+
+from services.billing import store
+from services.billing.invoices import verify_chain
+from services.billing.store import SQL
+from services.folding import rebuild
+from services.postgres import connect
+from tests.billing.conftest import token
+from tests.log import entry, put
+
+
+def amended(entry_id, minutes, revision):
+    body = json.loads(entry(entry_id, minutes, event_id=f"a-{entry_id}-{revision}"))
+    body["type"] = "turnsheet.time.amended.v1"
+    body["data"] |= {"revision": revision, "reason": "typo"}
+    return json.dumps(body).encode()
+
+
+async def test_an_entry_becomes_an_issued_line_that_explains_itself(billing):
+    await put(billing.settings, [entry("a", 30), entry("b", 180, at=60)])
+    issued = await billing.run_and_issue("2026-07", "2026-08-05")
+    assert [(i["number"], i["total"]["amount"]) for i in issued["issued"]] == [
+        ("INV-2026-000001", "53.38")
+    ]
+    told = await billing.call("GET", "/v1/invoices/INV-2026-000001/lines/1/explain")
+    assert told["steps"][-1] == "3.50 hours at 15.25 USD = 53.38 USD"
+    places = [
+        (e["entry_id"], [(f["source"], f["id"], f["offset"]) for f in e["facts"]])
+        for e in told["entries"]
+    ]
+    assert places == [
+        ("a", [("tracker/as-1", "e-a", 0)]),
+        ("b", [("tracker/as-1", "e-b", 1)]),
+    ]
+    csv = await billing.call("GET", "/v1/invoices/INV-2026-000001.csv")
+    assert csv.splitlines()[1].startswith("INV-2026-000001,2026-08-05,firm-1,2026-07,1,regular,")
+
+
+async def test_worked_is_billed_and_held_and_nothing_else(billing):
+    await put(billing.settings, [entry("a", 30), entry("n", 10, at=60, billable=False)])
+    run = await billing.run("2026-07", dry_run=True)
+    report = run["firms"][0]["report"]
+    bucket = report["buckets_if_issued"][-1]
+    assert (bucket["worked_seconds"], bucket["billed_seconds"]) == (2400, 1800)
+    assert (bucket["non_billable_seconds"], bucket["unexplained_seconds"]) == (600, 0)
+    assert run["firms"][0]["invoice_id"] is None
+
+
+async def test_a_second_run_has_nothing_to_add(billing):
+    await put(billing.settings, [entry("a", 30)])
+    await billing.run_and_issue("2026-07", "2026-08-05")
+    await put(billing.settings, [entry("a", 30)])
+    run = await billing.run("2026-08")
+    assert run["firms"][0]["report"]["outcome"] == "nothing_due"
+    again = await billing.run("2026-07")
+    assert [b["code"] for b in again["firms"][0]["report"]["blocked"]] == ["period_settled"]
+
+
+async def test_late_and_amended_work_lands_on_the_next_month_with_its_reference(billing):
+    await put(billing.settings, [entry("a", 180)])
+    await billing.run_and_issue("2026-07", "2026-08-05")
+    await put(billing.settings, [amended("a", 150, 1), entry("late", 60, at=600)])
+    issued = await billing.run_and_issue("2026-08", "2026-09-05")
+    document = await billing.call("GET", f"/v1/invoices/{issued['issued'][0]['invoice_id']}")
+    line = document["document"]["lines"][0]
+    assert (line["kind"], line["service_month"]) == ("adjustment", "2026-07")
+    assert (line["old"]["amount"], line["new"]["amount"], line["amount"]) == (
+        "45.75", "53.38", "7.63",
+    )  # fmt: skip
+    assert line["original"] == {"number": "INV-2026-000001", "line_number": 1}
+
+
+async def test_what_comes_after_the_pin_does_not_count(billing):
+    await put(billing.settings, [entry("a", 30)])
+    begun = await billing.call("POST", "/v1/runs", {"period": "2026-07"}, status=202)
+    await put(billing.settings, [entry("b", 30, at=100), amended("a", 60, 1)])
+    await billing.settle()
+    async with asyncio.timeout(30):
+        path = f"/v1/runs/{begun['run_id']}"
+        while (run := await billing.call("GET", path))["state"] != "done":  # noqa: ASYNC110 (another process's state)
+            await asyncio.sleep(0.05)
+    assert run["firms"][0]["report"]["total"]["amount"] == "7.63"
+
+
+async def test_required_approval_holds_until_the_very_version_is_approved(billing):
+    terms = {"approval": "required", "effective_month": "2026-07"}
+    await billing.call("PUT", "/v1/firms/firm-1/billing-terms", terms)
+    await put(billing.settings, [entry("a", 30)])
+    await billing.settle()
+    run = await billing.run("2026-07", dry_run=True)
+    assert run["firms"][0]["report"]["held"][0]["reason"] == "unapproved"
+    firm = await token(billing.settings, "firm", ("firm-1",))
+    dates = {"from_date": "2026-07-01", "to_date": "2026-07-31"}
+    path = "/v1/firms/firm-1/timesheets/approve"
+    assert await billing.call("POST", path, dates, bearer=firm) == {"approved": 1}
+    run = await billing.run("2026-07", dry_run=True)
+    assert run["firms"][0]["report"]["total"]["amount"] == "7.63"
+    await put(billing.settings, [amended("a", 60, 1)])
+    run = await billing.run("2026-07", dry_run=True)
+    assert run["firms"][0]["report"]["outcome"] == "nothing_due"
+
+
+async def test_issuing_at_once_gives_one_number_and_no_gap(billing):
+    await put(billing.settings, [entry("a", 30)])
+    run = await billing.run("2026-07")
+    invoice_id = run["firms"][0]["invoice_id"]
+    await billing.call("POST", f"/v1/invoices/{invoice_id}/approve")
+    path, body = f"/v1/invoices/{invoice_id}/issue", {"invoice_date": "2026-08-05"}
+    answers = await asyncio.gather(*(billing.call("POST", path, body) for _ in range(8)))
+    assert {answer["number"] for answer in answers} == {"INV-2026-000001"}
+    conn = await connect(billing.settings, "billing", "writer")
+    assert await conn.fetchval("select last from series") == 1
+    assert verify_chain(await store.load_chain(conn, "INV-2026")) == ()
+    await conn.close()
+
+
+async def test_an_unrated_draft_cannot_be_approved_and_says_why(billing):
+    country = {"firm_id": "firm-1", "placement_id": "pl-1", "country": "MX",
+               "effective_date": "2026-06-01"}  # fmt: skip
+    from tests.log import event
+
+    await put(billing.settings, [event("placement.country_changed", "d9", country)], "admin:a")
+    await put(billing.settings, [entry("a", 30)])
+    run = await billing.run("2026-07", dry_run=True)
+    report = run["firms"][0]["report"]
+    assert [b["code"] for b in report["blocked"]] == ["unrated"]
+    assert report["held"][0]["reason"] == "unrated"
+
+
+async def test_a_firm_sees_its_own_issued_invoices_and_no_others(billing):
+    await put(billing.settings, [entry("a", 30)])
+    own = await token(billing.settings, "firm", ("firm-1",))
+    run = await billing.run("2026-07")
+    invoice_id = run["firms"][0]["invoice_id"]
+    await billing.call("GET", f"/v1/invoices/{invoice_id}", bearer=own, status=404)
+    await billing.call("POST", f"/v1/invoices/{invoice_id}/approve")
+    issue = {"invoice_date": "2026-08-05"}
+    await billing.call("POST", f"/v1/runs/{run['run_id']}/issue", issue)
+    assert (await billing.call("GET", f"/v1/invoices/{invoice_id}", bearer=own))["number"]
+    other = await token(billing.settings, "qa", ("firm-2",))
+    await billing.call("GET", f"/v1/invoices/{invoice_id}", bearer=other, status=403)
+
+
+async def test_a_rebuild_changes_neither_entries_nor_the_next_draft(billing):
+    await put(billing.settings, [entry("a", 30), entry("b", 45, at=90)])
+    before = await billing.run("2026-07", dry_run=True)
+    conn = await connect(billing.settings, "billing", "writer")
+    await rebuild(conn)
+    await conn.close()
+    after = await billing.run("2026-07", dry_run=True)
+    lines = [run["firms"][0]["report"]["lines"] for run in (before, after)]
+    assert lines[0] == lines[1]
+
+
+async def test_every_statement_is_one_that_the_schema_knows(settings):
+    conn = await connect(settings, "billing", "writer")
+    for text in SQL.values():
+        await conn.prepare(text)
+    await conn.close()
