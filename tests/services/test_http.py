@@ -170,7 +170,12 @@ async def running(settings, limits=None, routes=ROUTES, checks=None):
             started=lambda *found: ports.set_result(found),
         )
     )
-    task.add_done_callback(lambda done: ports.done() or ports.set_exception(done.exception()))
+
+    def give_up(ended: asyncio.Task[None]) -> None:
+        if not ports.done():
+            ports.set_exception(ended.exception() or RuntimeError("it ended before it began"))
+
+    task.add_done_callback(give_up)
     await ports
     async with aiohttp.ClientSession() as client:
         yield Door(*ports.result(), client, stop, task)
