@@ -5,141 +5,185 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import asyncpg
 import psutil
+import psycopg
 import typer
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
 from services import doctor as checkup
 from services.billing.cli import app as billing
+from services.children import SERVICES, ServiceFailed, find_orphans, probe
 from services.demo.cli import app as demo
 from services.embedded_kafka import KafkaFailed
 from services.embedded_postgres import PostgresFailed
 from services.folding import rebuild as rebuild_tables
 from services.ingest.cli import app as ingest
-from services.installation import (
-    SERVICES,
-    AlreadyOwned,
-    Installation,
-    ServiceFailed,
-    owned,
-    owner_of,
-    probe,
-    start_servers,
-    start_services,
-    stop,
-)
+from services.installation import Installation, PortTaken, StopAsked, recover, running
 from services.jars import JarsUnavailable
-from services.kafka import TopicRefused, ensure_topics
+from services.kafka import TopicRefused
 from services.metrics.cli import app as metrics
 from services.migrations import migrate as migrate_database
-from services.operator_tokens import FILE, ensure_operator_tokens
+from services.operator_tokens import FILE
+from services.ownership import AlreadyOwned, Owner, find_owner, owned
 from services.postgres import connect
-from services.settings import Settings, SettingsRefused, load
+from services.progress import Teller
+from services.settings import Settings, SettingsRefused, describe, environment_name, load
+from services.stream import LogStream
 
 EXPECTED = (
-    AlreadyOwned, JarsUnavailable, KafkaFailed, LookupError, PostgresFailed, ServiceFailed,
-    SettingsRefused, TopicRefused,
+    AlreadyOwned, JarsUnavailable, KafkaFailed, LookupError, PortTaken, PostgresFailed,
+    ServiceFailed, SettingsRefused, TopicRefused,
 )  # fmt: skip
 DOWN_SECONDS = 30.0
+WAIT_SECONDS = 0.5
+REBUILD_ATTEMPTS = 5
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=__doc__)
-for house in (ingest, metrics, billing, demo):
-    app.registered_commands += house.registered_commands
-    app.registered_groups += house.registered_groups
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-
-def say(words: str) -> None:
-    """Tell the person at the terminal what goes on."""
-    console.print(f"· {words}")
-
-
-@contextmanager
-def running(show: Any = None, say: Callable[[str], None] = say) -> Iterator[Installation]:
-    """Run a whole installation for the length of a block: servers, schema, topics, services."""
-    settings = load()
-    with owned(settings.home):
-        installation = Installation(settings)
-        try:
-            installation = start_servers(settings.home, say)
-            say("bringing the schema up to date")
-            migrate_database(installation.settings)
-            asyncio.run(ensure_topics(installation.settings))
-            asyncio.run(ensure_operator_tokens(installation.settings))
-            start_services(installation, show, say)
-            yield installation
-        finally:
-            stop(installation)
 
 
 @app.command()
 def up(
     quiet: Annotated[bool, typer.Option(help="Show no logs; they are in the data folder.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="When all is ready, print addresses as JSON; no logs.")
+    ] = False,
 ) -> None:
-    """Run Postgres, Kafka and the three services here until Ctrl-C."""
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    with running(None if quiet else sys.stderr) as installation:
-        settings = installation.settings
-        for name in SERVICES:
-            console.print(f"  {name:8} {settings.url(name)}   {settings.ops_url(name)}/readyz")
-        console.print(f"  tokens   {settings.home / FILE}\nrunning; Ctrl-C stops everything")
-        while not stopped.wait(0.5):
-            for service in installation.services:
-                if service.process.poll() is not None:
-                    raise ServiceFailed(f"{service.name} ended: see {service.log}")
-        say("stopping")
+    """Run Postgres, Kafka and the three services here until Ctrl-C.
+
+    DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS name servers to use instead of own ones. Data, logs,
+    chosen ports and the operator's tokens lie in TURNSHEET_HOME.
+    """
+    stop_asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop_asked.set())
+    settings = load(remembered=False)
+    try:
+        with (
+            Teller(console) as teller,
+            running(settings, teller.say, console.print, stop_asked) as installation,
+        ):
+            teller.done()
+            if as_json:
+                typer.echo(json.dumps(addresses(installation)))
+            else:
+                _print_addresses(installation)
+            _wait(installation, stop_asked, show_logs=not quiet and not as_json)
+            teller.say("stopping")
+    except StopAsked:
+        pass
+    console.print("stopped")
+
+
+def addresses(installation: Installation) -> dict[str, Any]:
+    """Say where everything is, without a secret: tokens stand in a file of the data folder."""
+    settings = installation.settings
+    return {
+        "pid": os.getpid(),
+        "home": str(settings.home),
+        "services": {
+            name: {"url": settings.url(name), "ops_url": settings.ops_url(name)}
+            for name in SERVICES
+        },
+        "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
+        "database": settings.database_url.rpartition("@")[2],
+        "tokens": str(settings.home / FILE),
+    }
+
+
+def _print_addresses(installation: Installation) -> None:
+    found = addresses(installation)
+    for name, at in found["services"].items():
+        console.print(f"  {name:9} {at['url']}   health and counters: {at['ops_url']}")
+    console.print(f"  postgres  {found['database']}")
+    console.print(f"  kafka     {found['kafka_bootstrap_servers']}")
+    console.print(f"  tokens    {found['tokens']}   logs: {found['home']}/logs")
+    console.print("everything is ready; Ctrl-C stops it")
+
+
+def _wait(installation: Installation, stop_asked: threading.Event, *, show_logs: bool) -> None:
+    stream = LogStream(
+        installation.logs(), sys.stderr, colours=sys.stderr.isatty() and not console.no_color
+    )
+    if show_logs:
+        stream.start()
+    try:
+        while not stop_asked.wait(WAIT_SECONDS):
+            if installation.failure is not None:
+                raise installation.failure
+    finally:
+        if show_logs:
+            stream.stop()
 
 
 @app.command()
-def down() -> None:
-    """Stop what `turnsheet up` runs from this data folder."""
-    owner = owner_of(load().home)
-    if owner is None:
-        console.print("nothing runs here")
-        return
-    process = psutil.Process(owner["pid"])
+def down(as_json: AsJson = False) -> None:
+    """Stop what runs from this data folder, also what a killed `up` has left."""
+    home = load().home
+    stopped: list[str] = []
+    owner = find_owner(home)
+    if owner is not None:
+        _stop_owner(owner)
+        stopped.append(f"process {owner.pid}")
+    if home.exists():
+        with owned(home):
+            stopped += recover(home)
+    if as_json:
+        typer.echo(json.dumps({"stopped": stopped}))
+    else:
+        console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing ran here")
+
+
+def _stop_owner(owner: Owner) -> None:
+    process = psutil.Process(owner.pid)
     process.terminate()
     try:
         process.wait(DOWN_SECONDS)
     except psutil.TimeoutExpired:
-        _fail(f"process {owner['pid']} did not stop within {DOWN_SECONDS:.0f} s")
-    console.print("stopped")
+        raise ServiceFailed(
+            f"process {owner.pid} did not stop within {DOWN_SECONDS:.0f} s: end it with "
+            f"`kill -9 {owner.pid}`, then run `turnsheet down` again"
+        ) from None
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Say what runs here, since when, and whether it is ready."""
+    """Say what runs here, since when, and whether it is ready; exit 1 when not all is."""
     settings = load()
-    owner = owner_of(settings.home)
+    owner = find_owner(settings.home)
     services = {name: probe(f"{settings.ops_url(name)}/readyz") for name in SERVICES}
-    report = {
-        "owner": owner and {"pid": owner["pid"], "since": owner["since"]},
-        "services": {n: {"url": settings.url(n), "state": s} for n, s in services.items()},
-    }
     if as_json:
+        report = {
+            "owner": owner and {"pid": owner.pid, "since": owner.since},
+            "services": {n: {"url": settings.url(n), "state": s} for n, s in services.items()},
+        }
         typer.echo(json.dumps(report))
     else:
         _print_status(settings, owner, services)
     raise typer.Exit(0 if set(services.values()) == {"ready"} else 1)
 
 
-def _print_status(
-    settings: Settings, owner: dict[str, Any] | None, services: dict[str, str]
-) -> None:
-    if owner is None:
-        typer.echo(f"nothing is run from {settings.home}: `turnsheet up` starts it")
+def _print_status(settings: Settings, owner: Owner | None, services: dict[str, str]) -> None:
+    if owner is not None:
+        typer.echo(f"process {owner.pid} runs {settings.home} since {owner.since}")
+    elif find_orphans(settings.home):
+        typer.echo(
+            f"what runs {settings.home} was left by an `up` that was killed: `turnsheet down` "
+            "ends it, `turnsheet up` takes its place"
+        )
     else:
-        typer.echo(f"process {owner['pid']} runs {settings.home} since {owner['since']}")
+        typer.echo(f"nothing is run from {settings.home}: `turnsheet up` starts it")
     for name, state in services.items():
         typer.echo(f"{name:8} {settings.url(name):24} {state}")
 
@@ -147,18 +191,17 @@ def _print_status(
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check each part and say how to mend it; list every setting with its origin."""
-    settings = load()
-    findings = checkup.examine(settings)
+    settings, findings = checkup.examine(os.environ)
     if as_json:
         typer.echo(json.dumps(checkup.report(settings, findings)))
     else:
+        out = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
         table = Table("part", "state", "what to do", box=None)
         for finding in findings:
-            table.add_row(finding.part, finding.state, finding.mend)
+            table.add_row(*finding)
         listed = Table("setting", "value", "from", "meaning", box=None)
-        for row in checkup.describe(settings):
-            listed.add_row(row.name, row.value, row.origin, row.meaning)
-        out = Console(width=None if sys.stdout.isatty() else 140)
+        for row in describe(settings):
+            listed.add_row(*row)
         out.print(table)
         out.print()
         out.print(listed)
@@ -166,47 +209,87 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(as_json: AsJson = False) -> None:
     """Bring the database's schema to the newest revision; a second time changes nothing."""
     settings = load()
-    if not settings.database_url:
-        raise LookupError("no database: set DATABASE_URL, or run `turnsheet up`, which migrates")
+    _require(settings, "database_url", "database_role_password")
     migrate_database(settings)
-    console.print("the schema is up to date")
+    if as_json:
+        typer.echo(json.dumps({"migrated": True}))
+    else:
+        console.print("the schema is up to date")
+
+
+def _require(settings: Settings, *fields: str) -> None:
+    lacking = [environment_name(field) for field in fields if not _is_set(settings, field)]
+    if lacking:
+        raise LookupError(f"set {' and '.join(lacking)}, or run `turnsheet up`, which chooses them")
+
+
+def _is_set(settings: Settings, field: str) -> bool:
+    value = getattr(settings, field)
+    return bool(value.get_secret_value() if isinstance(value, SecretStr) else value)
 
 
 @app.command()
 def rebuild(
-    house: Annotated[str, typer.Argument(help="metrics or billing.")],
+    house: Annotated[Literal["metrics", "billing"], typer.Argument(help="metrics or billing.")],
+    as_json: AsJson = False,
 ) -> None:
     """Empty what a house keeps of the log; its consumer, running or not, reads it again."""
-    if house not in {"metrics", "billing"}:
-        raise typer.BadParameter("give metrics or billing")
-    asyncio.run(_rebuild(load(), house))
-    console.print(f"{house} was emptied; its consumer reads the log again")
+    settings = load()
+    _require(settings, "database_url", "database_role_password")
+    asyncio.run(_rebuild(settings, house))
+    if as_json:
+        typer.echo(json.dumps({"rebuilding": house}))
+    else:
+        console.print(f"{house} was emptied; its consumer reads the log again")
 
 
-async def _rebuild(settings: Settings, house: Any) -> None:
+async def _rebuild(settings: Settings, house: Literal["metrics", "billing"]) -> None:
     conn = await connect(settings, house, "writer")
     try:
-        await rebuild_tables(conn)
+        for attempt in range(1, REBUILD_ATTEMPTS + 1):
+            try:
+                return await rebuild_tables(conn)
+            except asyncpg.DeadlockDetectedError:  # a reader of several tables was in the way
+                if attempt == REBUILD_ATTEMPTS:
+                    raise
     finally:
         await conn.close()
 
 
-def _fail(words: str) -> NoReturn:
-    Console(stderr=True, highlight=False).print(f"[red]error[/red] {words}", soft_wrap=True)
-    raise SystemExit(1)
+for house in (ingest, metrics, billing, demo):
+    app.registered_commands += house.registered_commands
+    app.registered_groups += house.registered_groups
 
 
 def main() -> None:
     """Run a command; what can be expected to go wrong is one sentence, not a traceback."""
-    started = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a command as Ctrl-C does
     try:
         app()
-    except EXPECTED as error:
-        _fail(str(error.args[0] if error.args else error))
-    except KeyboardInterrupt:
-        _fail(f"interrupted after {time.monotonic() - started:.0f} s")
     except BrokenPipeError:
         os._exit(1)  # the reader of our output has gone
+    except KeyboardInterrupt:
+        sentence = "interrupted"
+    except EXPECTED as error:
+        sentence = str(error.args[0] if error.args else error)
+    except (psycopg.OperationalError, asyncpg.PostgresConnectionError):
+        sentence = "the database does not answer: see `turnsheet doctor`"
+    except (KafkaError, ConnectionError):
+        sentence = "Kafka or a service does not answer: see `turnsheet doctor`"
+    except Exception as error:  # noqa: BLE001 (people get a sentence, developers the file)
+        sentence = f"unexpected {type(error).__name__}: the details are in {_keep_traceback()}"
+    else:
+        return
+    console.print(f"error: {sentence}", style="red")
+    raise SystemExit(1)
+
+
+def _keep_traceback() -> Path:
+    """Write the present exception to a file that only its owner can read."""
+    number, name = tempfile.mkstemp(prefix="turnsheet-error-", suffix=".txt")
+    with os.fdopen(number, "w") as file:
+        traceback.print_exc(file=file)
+    return Path(name)

@@ -2,20 +2,25 @@
 
 import asyncio
 import platform
+import subprocess
 import sys
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from services.children import SERVICES, find_orphans, probe
 from services.embedded_kafka import KafkaFailed, find_java
-from services.installation import SERVICES, owner_of, probe
-from services.jars import cache_folder, read_lock
-from services.kafka import ready
-from services.settings import Described, Settings, describe
+from services.embedded_postgres import PostgresFailed, check_can_run
+from services.jars import cache_folder, missing_jars
+from services.kafka import TopicRefused, ready
+from services.ownership import find_owner
+from services.settings import Settings, describe, load, unknown_names
 
-__all__ = ["Described", "Finding", "describe", "examine", "report"]
-
-START_IT = "run `turnsheet up`"
+START_IT: Final = "run `turnsheet up`"
+POSTGRES_MIN: Final = 15
+JAVA_MIN: Final = 17
+KAFKA_SECONDS: Final = 8
 
 
 class Finding(NamedTuple):
@@ -26,63 +31,105 @@ class Finding(NamedTuple):
     mend: str
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look at every part; a part that does not run is found, not raised."""
-    findings = [
-        Finding("python", platform.python_version(), "" if sys.version_info >= (3, 11) else "3.11"),
-        _java(settings),
-        _jars(settings),
-        _postgres(settings),
-        asyncio.run(_kafka(settings)),
-    ]
-    owner = owner_of(settings.home)
-    findings.append(
-        Finding("owner", "nobody", START_IT)
-        if owner is None
-        else Finding("owner", f"process {owner['pid']} since {owner['since']}", "")
-    )
+def examine(environment: Mapping[str, str]) -> tuple[Settings, list[Finding]]:
+    """Look at every part; a part that does not run is found, not raised.
+
+    Raises `SettingsRefused` for a value that cannot be used; an unknown name is a finding.
+    """
+    strange = unknown_names(environment)
+    settings = load({name: v for name, v in environment.items() if name not in strange})
+    findings = [Finding("settings", name, sentence) for name, sentence in strange.items()]
+    findings += [_python(), _data_folder(settings)]
+    if not environment.get("KAFKA_BOOTSTRAP_SERVERS"):
+        findings += [_java(), _jars()]
+    findings += [_postgres(settings), asyncio.run(_kafka(settings)), _owner(settings)]
     for name in SERVICES:
         state = probe(f"{settings.ops_url(name)}/readyz")
-        mend = "" if state == "ready" else START_IT if state == "no answer" else "see its log"
-        findings.append(Finding(name, state, mend))
-    return findings
+        log = settings.home / "logs" / f"{name}.log"
+        mend = START_IT if state == "no answer" else f"see {log}"
+        findings.append(Finding(name, state, "" if state == "ready" else mend))
+    return settings, findings
 
 
-def _java(settings: Settings) -> Finding:
+def _python() -> Finding:
+    fits = sys.version_info >= (3, 11)
+    return Finding("python", platform.python_version(), "" if fits else "use 3.11 or later")
+
+
+def _data_folder(settings: Settings) -> Finding:
+    home = settings.home.absolute()
+    if not home.exists():
+        return Finding("data folder", f"{home} is not made yet", START_IT)
+    private = [home / name for name in ("chosen.json", "servers.json", "tokens.json")]
+    if open_ones := [path for path in private if path.exists() and path.stat().st_mode & 0o077]:
+        return Finding("data folder", f"{open_ones[0]} is open to others", "chmod 600 it")
+    return Finding("data folder", str(home), "")
+
+
+def _java() -> Finding:
+    """Look for the Java of our own Kafka."""
     try:
-        return Finding("java", find_java(), "")
+        java = find_java()
     except KafkaFailed as error:
-        return Finding("java", "missing", "" if settings.kafka_bootstrap_servers else str(error))
+        return Finding("java", "missing", str(error))
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)  # noqa: S603 (the Java we start Kafka with)
+    words = told.stderr.split('"')
+    version = words[1] if len(words) > 1 else "unknown"
+    major = version.partition(".")[0]
+    fits = major.isdigit() and int(major) >= JAVA_MIN
+    return Finding("java", f"{version} at {java}", "" if fits else "use Java 17 or later")
 
 
-def _jars(settings: Settings) -> Finding:
-    missing = sum(not (cache_folder() / jar.filename).exists() for jar in read_lock())
-    if not missing:
-        return Finding("kafka jars", f"all in {cache_folder()}", "")
-    needed = "" if settings.kafka_bootstrap_servers else "`turnsheet up` fetches them once"
-    return Finding("kafka jars", f"{missing} missing", needed)
+def _jars() -> Finding:
+    """Look for what our own Kafka is made of."""
+    missing = len(missing_jars())
+    if missing:
+        return Finding("kafka jars", f"{missing} missing", f"{START_IT}: it fetches them")
+    return Finding("kafka jars", f"all in {cache_folder()}", "")
 
 
 def _postgres(settings: Settings) -> Finding:
     if not settings.database_url:
+        try:
+            check_can_run()
+        except PostgresFailed as error:
+            return Finding("postgres", "cannot run here", str(error))
         return Finding("postgres", "not started yet", START_IT)
+    place = settings.database_url.rpartition("@")[2]
     try:
         with psycopg.connect(settings.database_url, connect_timeout=3) as conn:
             version = conn.info.server_version // 10_000
     except psycopg.Error:
-        return Finding("postgres", "no answer", f"{START_IT}, or check DATABASE_URL")
-    return Finding("postgres", f"version {version}", "" if version >= 15 else "use 15 or later")
+        return Finding("postgres", f"no answer at {place}", f"{START_IT}, or check DATABASE_URL")
+    mend = "" if version >= POSTGRES_MIN else f"use Postgres {POSTGRES_MIN} or later"
+    return Finding("postgres", f"version {version} at {place}", mend)
 
 
 async def _kafka(settings: Settings) -> Finding:
-    if not settings.kafka_bootstrap_servers:
+    place = settings.kafka_bootstrap_servers
+    if not place:
         return Finding("kafka", "not started yet", START_IT)
     try:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(KAFKA_SECONDS):
             await ready(settings)
+    except TopicRefused as error:
+        return Finding("kafka", "a topic is not as it should be", str(error))
     except Exception as error:  # noqa: BLE001 (whatever it is, Kafka is not ready)
-        return Finding("kafka", type(error).__name__, f"{START_IT}, or check its address")
-    return Finding("kafka", "a record was produced and read back", "")
+        state = f"no record went through at {place} ({type(error).__name__})"
+        return Finding("kafka", state, f"{START_IT}, or check KAFKA_BOOTSTRAP_SERVERS")
+    return Finding("kafka", f"a record was produced and read back at {place}", "")
+
+
+def _owner(settings: Settings) -> Finding:
+    owner = find_owner(settings.home)
+    if owner is not None:
+        return Finding("owner", f"process {owner.pid} since {owner.since}", "")
+    if left := find_orphans(settings.home):
+        state = f"none, but {len(left)} services of a killed one run"
+        return Finding(
+            "owner", state, "run `turnsheet down`, or `turnsheet up`, which replaces them"
+        )
+    return Finding("owner", "nobody", START_IT)
 
 
 def report(settings: Settings, findings: list[Finding]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -71,12 +72,10 @@ class EmbeddedPostgres:
         self.folder.mkdir(parents=True, exist_ok=True)
         _hand_over(self.folder)
         self.stop()  # one that a killed parent has left
-        (self.data / "postmaster.pid").unlink(missing_ok=True)  # nobody's: see `pid`
+        self._forget_foreign_pid()
         if not (self.data / "PG_VERSION").exists():
             self._make()
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-        self._run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data),
-                  "-l", str(self.log), "-o", options)  # fmt: skip
+        self._launch()
         self._ensure_database()
 
     def stop(self, mode: str = "fast") -> None:
@@ -105,6 +104,33 @@ class EmbeddedPostgres:
         except (FileNotFoundError, ValueError, psutil.Error):
             return None
         return pid if ours else None
+
+    def _launch(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        start = ("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data))
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            done = self._call(*start, "-l", str(self.log), "-o", options)
+            if done.returncode == 0:
+                return
+            failed = self._failed("pg_ctl start", done)
+            # A server that was killed leaves its backends for a moment; they have to end first.
+            if "still in use" not in str(failed) or time.monotonic() > deadline:
+                raise failed
+            time.sleep(0.2)
+
+    def _forget_foreign_pid(self) -> None:
+        """Remove a pid file whose process is somebody else's: Postgres would refuse to start.
+
+        One without a process stays: by it Postgres knows backends that outlived a kill.
+        """
+        file = self.data / "postmaster.pid"
+        try:
+            pid = int(file.read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return
+        if psutil.pid_exists(pid):
+            file.unlink()
 
     def _make(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # a half-made one
@@ -185,6 +211,19 @@ def _forget_places_of(home: Path) -> None:
 def _make_system_folder() -> None:
     SYSTEM_FOLDER.mkdir(parents=True, exist_ok=True)
     SYSTEM_FOLDER.chmod(0o755)
+
+
+def check_can_run() -> None:
+    """Raise `PostgresFailed` when the wheel's programs do not run on this machine."""
+    try:
+        done = _call([str(_PROGRAMS / "postgres"), "--version"], Path.cwd(), None, "")
+    except OSError as error:
+        raise PostgresFailed(f"postgres does not run here ({error}): set DATABASE_URL") from error
+    if done.returncode != 0:
+        raise PostgresFailed(
+            f"postgres does not run here ({done.stderr.strip()}): set DATABASE_URL"
+        )
+    _unprivileged()
 
 
 def _unprivileged() -> pwd.struct_passwd | None:

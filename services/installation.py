@@ -1,255 +1,301 @@
-"""One installation on this machine: its data folder, its owner, its servers and its services."""
+"""One installation on this machine: servers, schema, topics and services, from start to stop."""
 
-import fcntl
+import asyncio
 import json
-import os
 import secrets
-import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
-import psutil
-
+from services.children import (
+    CHILDREN,
+    SERVICES,
+    Child,
+    ServiceFailed,
+    await_ready,
+    end_orphans,
+    last_words,
+    note_children,
+    start_child,
+    stop_children,
+)
 from services.embedded_kafka import EmbeddedKafka, new_kafka
 from services.embedded_postgres import EmbeddedPostgres, new_postgres, place
-from services.ports import choose_port
-from services.settings import CHOSEN, Settings, environment_name, load, read_chosen, write_private
+from services.kafka import ensure_topics, ready
+from services.migrations import migrate
+from services.operator_tokens import ensure_operator_tokens
+from services.ownership import owned
+from services.ports import choose_port, is_free
+from services.settings import CHOSEN, Settings, environment_name, read_chosen, write_private
 
-SERVICES: Final = ("ingest", "metrics", "billing")
 PORTS: Final = tuple(f"{name}{kind}_port" for name in SERVICES for kind in ("", "_ops"))
-OWNER: Final = "owner.json"
-CHILDREN: Final = "services.json"
-READY_SECONDS: Final = 45.0
-STOP_SECONDS: Final = 8.0
+SECRETS: Final = ("token_pepper", "database_role_password")
+SERVERS: Final = "servers.json"  # in the data folder: how our own Postgres and Kafka were made
+WATCH_SECONDS: Final = 0.5
+RESTARTS_MAX: Final = 5
+RESTARTS_WINDOW_SECONDS: Final = 60.0
 
 Say = Callable[[str], None]
 
 
-class AlreadyOwned(Exception):
-    """Another process runs this installation; the message says which and since when."""
+class StopAsked(Exception):
+    """Somebody asked to stop before everything had started."""
 
 
-class ServiceFailed(Exception):
-    """A service ended or did not become ready; the message names its log."""
-
-
-@dataclass
-class Service:
-    """A running service and the thread that copies its words."""
-
-    name: str
-    process: "subprocess.Popen[bytes]"
-    log: Path
-    copier: threading.Thread
+class PortTaken(Exception):
+    """A port that was asked for by name is not free; the message says which."""
 
 
 @dataclass
 class Installation:
-    """What runs here, from its start to its stop."""
+    """What runs here, and the settings that reach it."""
 
     settings: Settings
+    tokens: dict[str, str] = field(default_factory=dict)
     postgres: EmbeddedPostgres | None = None
     kafka: EmbeddedKafka | None = None
-    services: list[Service] = field(default_factory=list)
+    children: dict[str, Child] = field(default_factory=dict)
+    failure: Exception | None = None  # set when a part ends again and again
 
-
-def owner_of(home: Path) -> dict[str, Any] | None:
-    """Return who runs an installation: `pid` and `since`; None when nobody does."""
-    try:
-        owner: dict[str, Any] = json.loads((home / OWNER).read_text())
-        process = psutil.Process(owner["pid"])
-    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-        return None
-    same = abs(process.create_time() - owner["started"]) < 1
-    return owner if same and process.status() != psutil.STATUS_ZOMBIE else None
+    def logs(self) -> dict[str, Path]:
+        """Say where each part's words go."""
+        found = {name: child.log for name, child in self.children.items()}
+        if self.kafka is not None:
+            found["kafka"] = self.kafka.log
+        if self.postgres is not None:
+            found["postgres"] = self.postgres.log
+        return found
 
 
 @contextmanager
-def owned(home: Path) -> Iterator[None]:
-    """Be the one owner of a data folder for the length of a block. Raises `AlreadyOwned`.
+def running(
+    given: Settings, say: Say, note: Say, stop_asked: threading.Event | None = None
+) -> Iterator[Installation]:
+    """Run a whole installation for the length of a block; all of it is ready when that begins.
 
-    The lock is the kernel's: it ends with the process, however that ends.
+    `given` holds what the environment names (`load(remembered=False)`); the rest is remembered in
+    the data folder, or chosen and then remembered. `say` hears each step of the start; `note` hears
+    of a part that ended meanwhile and is started again.
+    Raises `AlreadyOwned`, `PortTaken`, `PostgresFailed`, `KafkaFailed`, `JarsUnavailable`,
+    `TopicRefused`, `ServiceFailed`, and `StopAsked` when told to stop before all is ready.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as guard:
+    stop_asked = stop_asked or threading.Event()
+    given = given.model_copy(update={"home": given.home.absolute()})
+
+    def checkpoint() -> None:
+        if stop_asked.is_set():
+            raise StopAsked
+
+    with owned(given.home):
+        installation = Installation(given)
+        watched = threading.Event()
+        watcher = threading.Thread(
+            target=_watch, args=(installation, watched, note), name="watch", daemon=True
+        )
         try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = owner_of(home) or {"pid": "?", "since": "?"}
-            raise AlreadyOwned(
-                f"process {owner['pid']} has run {home} since {owner['since']}: "
-                "`turnsheet status` shows it, `turnsheet down` stops it"
-            ) from None
-        me = psutil.Process()
-        since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        owner = {"pid": me.pid, "started": me.create_time(), "since": since}
-        write_private(home / OWNER, owner)
-        try:
-            yield
+            _start(installation, say, checkpoint)
+            watcher.start()
+            yield installation
         finally:
-            (home / OWNER).unlink(missing_ok=True)
+            watched.set()
+            if watcher.ident is not None:
+                watcher.join()
+            _stop(installation)
 
 
-def start_servers(home: Path, say: Say) -> Installation:
-    """Start Postgres and Kafka, unless the environment names others, and choose what is free.
-
-    What was chosen, secrets included, is remembered in the data folder. Raises `PostgresFailed`,
-    `KafkaFailed`, `JarsUnavailable`.
-    """
+def _start(installation: Installation, say: Say, checkpoint: Callable[[], None]) -> None:
+    home = installation.settings.home
     home.chmod(0o711)  # Postgres may run as another user; what is private has its own mode
-    chosen = read_chosen(home)
-    installation = Installation(load())
-    if not os.environ.get("DATABASE_URL"):
-        installation.postgres = _postgres(home, chosen, say)
-        chosen["database_url"] = installation.postgres.url
-    if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        installation.kafka = _kafka(home, chosen, say)
-        chosen["kafka_bootstrap_servers"] = installation.kafka.bootstrap_servers
-    taken: set[int] = set()
-    for name in PORTS:
-        wanted = chosen.get(name) or Settings.model_fields[name].default
-        chosen[name] = choose_port("127.0.0.1", wanted, frozenset(taken))
-        taken.add(chosen[name])
-    for name in ("token_pepper", "database_role_password"):
-        chosen.setdefault(name, secrets.token_urlsafe(32))
-    write_private(home / CHOSEN, chosen)
-    installation.settings = load()
-    return installation
+    if count := end_orphans(home):
+        say(f"ended {count} services that a killed owner had left")
+    _start_servers(installation, say)
+    checkpoint()
+    installation.settings = _choose(installation)
+    say("bringing the schema up to date")
+    migrate(installation.settings)
+    checkpoint()
+    say("checking the topics")
+    asyncio.run(ensure_topics(installation.settings))
+    asyncio.run(ready(installation.settings))
+    installation.tokens = asyncio.run(ensure_operator_tokens(installation.settings))
+    checkpoint()
+    say("starting ingest, metrics and billing")
+    for name in SERVICES:
+        installation.children[name] = start_child(name, installation.settings)
+        note_children(home, installation.children.values())
+    for child in installation.children.values():
+        await_ready(child, installation.settings, checkpoint)
 
 
-def _postgres(home: Path, chosen: dict[str, Any], say: Say) -> EmbeddedPostgres:
-    known = str(chosen.get("database_url", ""))
-    port = int(known.rpartition(":")[2].partition("/")[0]) if known else 0
-    password = known.partition("://")[2].partition(":")[2].partition("@")[0]
-    postgres = new_postgres(place(home), 0, password)
-    if postgres.pid() is not None:
-        postgres.stop()  # left over from a parent that was killed
-    postgres = new_postgres(place(home), port, password)
-    say("starting Postgres")
-    postgres.start()
+def _start_servers(installation: Installation, say: Say) -> None:
+    """Start the servers that nobody gave us, both at once."""
+    home = installation.settings.home
+    known = _read_servers(home)
+    starts: list[Callable[[], None]] = []
+    if not installation.settings.database_url:
+        installation.postgres = postgres = _postgres(home, known)
+        starts.append(postgres.start)
+    if not installation.settings.kafka_bootstrap_servers:
+        installation.kafka = kafka = _kafka(home, known)
+        starts.append(lambda: kafka.start(lambda n, of: say(f"fetching Kafka's jars: {n} of {of}")))
+    if not starts:
+        return
+    write_private(home / SERVERS, known)
+    say("starting " + " and ".join(_names(installation)))
+    with ThreadPoolExecutor() as pool:
+        for started in [pool.submit(start) for start in starts]:
+            started.result()
+    _link_logs(installation)
+
+
+def _names(installation: Installation) -> list[str]:
+    return [
+        name
+        for name, server in (("Postgres", installation.postgres), ("Kafka", installation.kafka))
+        if server is not None
+    ]
+
+
+def _read_servers(home: Path) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads((home / SERVERS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return known
+
+
+def _postgres(home: Path, known: dict[str, Any]) -> EmbeddedPostgres:
+    """Describe our Postgres with the password it was made with, on its old port if that is free."""
+    folder = place(home)
+    EmbeddedPostgres(folder, 0, "").stop()  # one that a killed owner has left holds the port
+    old = known.get("postgres", {})
+    postgres = new_postgres(folder, old.get("port", 0), old.get("password", ""))
+    known["postgres"] = {"port": postgres.port, "password": postgres.password}
     return postgres
 
 
-def _kafka(home: Path, chosen: dict[str, Any], say: Say) -> EmbeddedKafka:
-    known = str(chosen.get("kafka_bootstrap_servers", ""))
-    kafka = new_kafka(home / "kafka")
-    if kafka.process() is not None:
-        kafka.stop()  # left over from a parent that was killed
-    kafka = new_kafka(home / "kafka", int(known.rpartition(":")[2]) if known else 0)
-    say("starting Kafka")
-    kafka.start(lambda done, total: say(f"fetching Kafka's jars: {done} of {total}"))
+def _kafka(home: Path, known: dict[str, Any]) -> EmbeddedKafka:
+    folder = home / "kafka"
+    EmbeddedKafka(folder, 0, 0).stop()
+    old = known.get("kafka", {})
+    kafka = new_kafka(folder, old.get("port", 0), old.get("controller_port", 0))
+    known["kafka"] = {"port": kafka.port, "controller_port": kafka.controller_port}
     return kafka
 
 
-def start_services(installation: Installation, show: IO[str] | None, say: Say) -> None:
-    """Start the three services and wait until each is ready. Raises `ServiceFailed`.
-
-    Their logs go to files in the data folder, and to `show` with the service's name before it.
-    """
-    say("starting the services")
-    children = installation.settings.home / CHILDREN
-    _end_orphans(children)
-    for name in SERVICES:
-        installation.services.append(_start_service(name, installation.settings, show))
-    write_private(children, {s.name: _identity(s.process.pid) for s in installation.services})
-    deadline = time.monotonic() + READY_SECONDS
-    for service in installation.services:
-        url = f"{installation.settings.ops_url(service.name)}/readyz"
-        while (answer := probe(url)) != "ready":
-            if service.process.poll() is not None:
-                raise ServiceFailed(f"{service.name} ended at its start: see {service.log}")
-            if time.monotonic() > deadline:
-                raise ServiceFailed(f"{service.name} is not ready ({answer}): see {service.log}")
-            time.sleep(0.1)
+def _link_logs(installation: Installation) -> None:
+    """Put the servers' logs where people look for them."""
+    logs = installation.settings.home / "logs"
+    logs.mkdir(exist_ok=True)
+    for name, log in installation.logs().items():
+        link = logs / f"{name}.log"
+        link.unlink(missing_ok=True)
+        link.symlink_to(log)
 
 
-def _identity(pid: int) -> list[float]:
-    """Tell a process from another that gets its id later: id and start time."""
-    return [pid, psutil.Process(pid).create_time()]
+def _choose(installation: Installation) -> Settings:
+    """Settle addresses, ports and secrets, and remember them for commands and the next start."""
+    given = installation.settings
+    old = read_chosen(given.home)
+    chosen: dict[str, Any] = {
+        "database_url": installation.postgres.url if installation.postgres else given.database_url,
+        "kafka_bootstrap_servers": installation.kafka.bootstrap_servers
+        if installation.kafka
+        else given.kafka_bootstrap_servers,
+    }
+    taken: set[int] = set()
+    for name in PORTS:
+        chosen[name] = _port(given, name, old, taken)
+        taken.add(chosen[name])
+    for name in SECRETS:
+        value = getattr(given, name).get_secret_value()
+        chosen[name] = value or old.get(name) or secrets.token_urlsafe(32)
+    write_private(given.home / CHOSEN, chosen)
+    return Settings(**(given.model_dump(exclude_unset=True) | chosen))
 
 
-def _end_orphans(children: Path) -> None:
-    """End services that a killed owner left behind: they hold our ports and partitions."""
-    if not children.exists():
-        return
-    for pid, started in json.loads(children.read_text()).values():
-        try:
-            process = psutil.Process(int(pid))
-            if abs(process.create_time() - started) < 1:
-                process.kill()
-                process.wait(STOP_SECONDS)
-        except psutil.NoSuchProcess:
+def _port(given: Settings, name: str, old: dict[str, Any], taken: set[int]) -> int:
+    wanted: int = getattr(given, name)
+    if name in given.model_fields_set and wanted:
+        if wanted in taken or not is_free(given.host, wanted):
+            raise PortTaken(
+                f"port {wanted} is in use: set {environment_name(name)} to another, or to nothing "
+                "and a free one is chosen"
+            )
+        return wanted
+    remembered = old.get(name) or Settings.model_fields[name].default
+    wanted = 0 if name in given.model_fields_set else remembered
+    return choose_port(given.host, wanted, frozenset(taken))
+
+
+def _watch(installation: Installation, watched: threading.Event, note: Say) -> None:
+    """Start again what ends on its own; give up on what ends again and again."""
+    restarts: dict[str, list[float]] = {}
+    while not watched.wait(WATCH_SECONDS):
+        name = _ended(installation)
+        if name is None:
             continue
-
-
-def _start_service(name: str, settings: Settings, show: IO[str] | None) -> Service:
-    log = settings.home / "logs" / f"{name}.log"
-    log.parent.mkdir(exist_ok=True)
-    process = subprocess.Popen(  # noqa: S603 (our own program and arguments)
-        [sys.executable, "-m", f"services.{name}"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # the terminal's Ctrl-C is for the owner, who stops all in order
-        env=os.environ | {environment_name("home"): str(settings.home.absolute())},
-    )
-    copier = threading.Thread(target=_copy, args=(name, process, log, show), daemon=True)
-    copier.start()
-    return Service(name, process, log, copier)
-
-
-def _copy(name: str, process: "subprocess.Popen[bytes]", log: Path, show: IO[str] | None) -> None:
-    colour = {"ingest": 36, "metrics": 35, "billing": 33}[name]
-    coloured = show is not None and show.isatty()
-    prefix = f"\x1b[{colour}m{name:8}\x1b[0m" if coloured else f"{name:8}"
-    assert process.stdout is not None
-    with log.open("ab") as file, process.stdout as lines:
-        for line in lines:
-            file.write(line)
-            file.flush()
-            if show is not None:
-                show.write(f"{prefix} {line.decode(errors='replace')}")
-
-
-def stop(installation: Installation) -> None:
-    """Stop the services, then the servers that we started; bounded at each step."""
-    for service in installation.services:
-        service.process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    for service in installation.services:
+        log = installation.logs()[name]
+        now = time.monotonic()
+        recent = [t for t in restarts.get(name, []) if now - t < RESTARTS_WINDOW_SECONDS]
+        restarts[name] = [*recent, now]
+        if len(recent) >= RESTARTS_MAX:
+            installation.failure = ServiceFailed(f"{name} ends again and again{last_words(log)}")
+            return
+        note(f"{name} ended and is started again{last_words(log)}")
+        if watched.wait(min(0.2 * 2 ** len(recent), 5)):
+            return
         try:
-            service.process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            service.process.kill()
-            service.process.wait()
-        service.copier.join(1)
-    installation.services.clear()
-    if installation.kafka is not None:
-        installation.kafka.stop()
-    if installation.postgres is not None:
-        installation.postgres.stop()
+            _restart(installation, name)
+        except Exception as error:  # noqa: BLE001 (told to whoever waits, who then stops)
+            installation.failure = error
+            return
 
 
-def probe(url: str, seconds: float = 2.0) -> str:
-    """Ask a service whether it is ready: "ready", or why not in a few words."""
-    try:
-        with urllib.request.urlopen(url, timeout=seconds) as response:  # noqa: S310 (our own address)
-            json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            checks = json.load(error).get("checks", {})
-        waiting = [f"{name}: {c['reason']}" for name, c in checks.items() if not c["ready"]]
-        return ", ".join(waiting) or f"status {error.code}"
-    except (OSError, ValueError):
-        return "no answer"
-    return "ready"
+def _ended(installation: Installation) -> str | None:
+    """Name a part that is over; the servers first, for the services need them."""
+    if installation.postgres is not None and installation.postgres.pid() is None:
+        return "postgres"
+    if installation.kafka is not None and installation.kafka.process() is None:
+        return "kafka"
+    return next((name for name, child in installation.children.items() if child.ended), None)
+
+
+def _restart(installation: Installation, name: str) -> None:
+    if name == "postgres" and installation.postgres is not None:
+        installation.postgres.start()
+    elif name == "kafka" and installation.kafka is not None:
+        installation.kafka.start()
+    else:
+        installation.children[name] = start_child(name, installation.settings)
+        note_children(installation.settings.home, installation.children.values())
+
+
+def _stop(installation: Installation) -> None:
+    """Stop the services, then the servers that we started; bounded at each step."""
+    stop_children(installation.children.values())
+    (installation.settings.home / CHILDREN).unlink(missing_ok=True)
+    stops = [server.stop for server in (installation.kafka, installation.postgres) if server]
+    if stops:
+        with ThreadPoolExecutor() as pool:
+            for stopped in [pool.submit(stop) for stop in stops]:
+                stopped.result()
+
+
+def recover(home: Path) -> list[str]:
+    """Stop whatever a killed owner has left, and name it; call only as the owner."""
+    found = ["services"] if end_orphans(home) else []
+    postgres = EmbeddedPostgres(place(home), 0, "")
+    kafka = EmbeddedKafka(home.absolute() / "kafka", 0, 0)
+    if kafka.process() is not None:
+        kafka.stop()
+        found.append("Kafka")
+    if postgres.pid() is not None:
+        postgres.stop()
+        found.append("Postgres")
+    return found

@@ -138,9 +138,9 @@ def unknown_names(environment: Mapping[str, str]) -> dict[str, str]:
     fields = {field.upper() for field in Settings.model_fields}
     found = {}
     for name in sorted(environment):
-        bare = name.removeprefix(PREFIX)
         if not name.startswith(PREFIX):
             continue
+        bare = name.removeprefix(PREFIX)
         if bare not in fields or bare.lower() in BARE:
             close = difflib.get_close_matches(bare, fields, 1)
             hint = f"did you mean {environment_name(close[0].lower())}?" if close else SEE_DOCTOR

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
@@ -22,7 +23,7 @@ def folder():
     shutil.rmtree(folder)
 
 
-def test_postgres_is_made_once_and_recovers_from_an_immediate_stop(folder):
+def test_postgres_is_made_once_and_recovers_from_an_immediate_stop_and_a_kill(folder):
     postgres = new_postgres(folder / "postgres")
     postgres.start()
     try:
@@ -30,6 +31,12 @@ def test_postgres_is_made_once_and_recovers_from_an_immediate_stop(folder):
             conn.execute("create table kept (n int)")
         postgres.stop("immediate")
         assert postgres.pid() is None
+        postgres.start()
+        pid = postgres.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        while postgres.pid() is not None:
+            time.sleep(0.01)
         postgres.start()
         with psycopg.connect(postgres.url) as conn:
             assert conn.execute("select count(*) from kept").fetchone() == (0,)
