@@ -8,8 +8,8 @@ from datetime import date, datetime
 from itertools import pairwise
 
 import pytest
-from schemas.envelope import read_event
 
+from schemas.envelope import read_event
 from services.demo.exports import CLOCKIFY_COLUMNS, TOGGL_COLUMNS, clockify_csv, toggl_csv
 from services.demo.workload import simulate
 
@@ -89,7 +89,7 @@ def test_no_hour_has_two_sources(workload):
 
 
 def test_an_assistant_does_one_thing_at_a_time(workload):
-    spans = {}
+    spans: dict[str, list[tuple[datetime, datetime]]] = {}
     for row in workload.tool_rows:
         spans.setdefault(row.placement.assistant_id, []).append((row.started_at, row.ended_at))
     for rows in spans.values():

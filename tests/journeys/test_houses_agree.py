@@ -15,7 +15,7 @@ from services.kafka import ensure_topics, log_ends
 from services.metrics import store
 from services.metrics.consumer import READING as METRICS
 from services.postgres import connect
-from services.producer import Producer
+from services.producer import Producer, Record
 from tests.log import record, topic_of
 
 BILLED = """
@@ -48,7 +48,7 @@ async def settle(settings, house, conn):
 
 
 async def put_workload(settings, workload):
-    by_topic = {}
+    by_topic: dict[str, list[Record]] = {}
     for sent in (*workload.events, *workload.directory):  # the directory comes last
         topic = settings.topic(topic_of(sent.body))
         by_topic.setdefault(topic, []).append(record(sent.body, sent.principal, sent.sent_at))
