@@ -40,6 +40,50 @@ def test_a_month_with_everything_in_it_adds_up():
     assert "awaiting_issue" not in after.held
 
 
+def test_rounding_stands_beside_what_is_billed_before_and_after_an_issue():
+    story = Story(terms=(terms(minutes=6),))
+    story.record("e-1", "2026-07-06 61")
+    story.issue("2026-07")
+    story.amend("e-1", 1, "2026-07-06 65")
+    story.record("e-2", "2026-08-06 1")
+    made = story.draft("2026-08")
+    assert [(b.billed, b.rounding) for b in made.buckets] == [(3660, 300), (0, 0)]
+    assert [(b.billed, b.rounding) for b in made.buckets_if_issued] == [(3900, 60), (60, 300)]
+
+
+def test_a_newer_version_held_in_part_is_a_pending_change_until_it_is_issued():
+    story = Story(placements={"p-1": a_placement(ended_at=at("2026-07-06T11:00-04:00"))})
+    story.record("e-1", "2026-07-06T09:00-04:00/2026-07-06T10:00-04:00")
+    story.issue("2026-07")
+    story.amend("e-1", 1, "2026-07-06T09:00-04:00/2026-07-06T12:00-04:00")
+    made = story.draft("2026-08")
+    assert bucket(made, "2026-07") == {"worked": 10800, "billed": 3600, "pending_change": 7200}
+    split = {"worked": 10800, "billed": 7200, "outside_placement": 3600}
+    assert bucket(made, "2026-07", if_issued=True) == split
+    story.issue("2026-08")
+    assert bucket(story.draft("2026-09"), "2026-07") == split
+
+
+def test_a_newer_version_that_bills_the_same_is_held_by_its_own_reasons():
+    story = Story(placements={"p-1": a_placement(ended_at=at("2026-07-06T10:00-04:00"))})
+    story.record("e-1", "2026-07-06T09:00-04:00/2026-07-06T10:00-04:00")
+    story.issue("2026-07")
+    story.amend("e-1", 1, "2026-07-06T09:00-04:00/2026-07-06T12:00-04:00")
+    made = story.draft("2026-08")
+    assert made.lines == ()
+    split = {"worked": 10800, "billed": 3600, "outside_placement": 7200}
+    assert bucket(made, "2026-07") == split
+
+
+def test_what_is_billed_of_a_date_covers_first_what_may_be_billed():
+    story = Story(placements={"p-1": a_placement(started_at=at("2026-07-06T10:00-04:00"))})
+    story.record("e-1", "2026-07-06T09:00-04:00/2026-07-06T12:00-04:00")
+    story.issue("2026-07")
+    split = {"worked": 10800, "billed": 7200, "outside_placement": 3600}
+    assert bucket(story.draft("2026-08"), "2026-07") == split
+    assert story.draft("2026-08").notices == ()
+
+
 def test_work_of_a_later_month_is_no_matter_of_this_one():
     story = Story()
     story.record("e-1", "2026-07-31T22:00-04:00/2026-08-01T02:00-04:00")

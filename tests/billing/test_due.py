@@ -167,6 +167,16 @@ def test_a_part_that_was_held_is_due_when_its_reason_is_gone():
     assert [row.seconds for row in made.lines[0].rows] == [7200]
 
 
+def test_a_billed_entry_in_question_holds_only_what_is_not_billed_of_it():
+    story = Story(placements={"p-1": a_placement(ended_at=at("2026-07-06T10:00-04:00"))})
+    story.record("e-1", THREE_HOURS)
+    story.issue("2026-07")
+    story.id_reused.add("e-1")
+    made = story.draft("2026-08")
+    assert (shown(made), held(made)) == ([], ["2026-07 e-1 id_reused 7200"])
+    assert bucket(made, "2026-07") == {"worked": 10800, "billed": 3600, "id_reused": 7200}
+
+
 def test_a_newer_version_that_changes_no_seconds_makes_no_line():
     story = issued_july()
     story.amend("e-1", 1, THREE_HOURS, task_type="scheduling")

@@ -76,6 +76,9 @@ def entry(number, row, **changes):
     return lambda body: body["lines"][number - 1]["entries"][row].update(changes)
 
 
+WRONG = (("old", "47.27"), ("new", "39.64"))  # a cent less, and the same difference
+
+
 def both(*changes):
     return lambda body: [change(body) for change in changes]
 
@@ -97,6 +100,11 @@ def both(*changes):
             "rounding",
         ),
         (2, lambda body: body["lines"][1]["old"].update(amount="47.27"), "total"),
+        (
+            2,
+            lambda body: [body["lines"][1][part].update(amount=amount) for part, amount in WRONG],
+            "old_amount",
+        ),
         (2, line(2, entries=[]), "seconds"),
         (2, line(2, amount="-7.62"), "amount"),
     ],

@@ -19,7 +19,7 @@ from services.billing.invoices import (
     read_document,
     verify_chain,
 )
-from tests.billing.story import Story, a_placement, a_rate, terms
+from tests.billing.story import Story, a_placement, a_rate, terms, timeline
 
 
 def three_months():
@@ -123,6 +123,14 @@ def test_the_content_hash_covers_neither_number_nor_predecessor():
     assert one.content_sha256 == two.content_sha256
     assert one.sha256 != two.sha256
     assert issued("1", date(2026, 8, 2), None).content_sha256 != one.content_sha256
+
+
+@pytest.mark.parametrize(("moves_on", "country"), [("2026-07-31", "CA"), ("2026-08-01", "US")])
+def test_the_firms_country_is_that_of_the_periods_last_date(moves_on, country):
+    story = Story()
+    story.firm = replace(story.firm, countries=timeline("US", (moves_on, "CA")))
+    story.record("e-1", "2026-07-06 60")
+    assert json.loads(content(story.draft("2026-07")))["firm"]["country"] == country
 
 
 def test_there_is_no_content_when_nothing_is_due():

@@ -100,6 +100,17 @@ def test_a_placements_own_rate_covers_the_countries_that_it_worked_from():
     assert (line.key.rate_id, line.stamp.country) == ("r-own", "MX+PH")
 
 
+def test_a_line_names_no_country_that_it_does_not_bill():
+    moved = a_placement(countries=timeline("PH", ("2026-07-16", "MX")))
+    story = Story(placements={"p-1": moved}, terms=(terms("required"),))
+    story.card = (a_rate("r-own", "11.00", placement_id="p-1"),)
+    story.record("e-1", "2026-07-15 60")
+    story.record("e-2", "2026-07-16 60")
+    story.approve("e-1")
+    (line,) = story.draft("2026-07").lines
+    assert line.stamp.country == "PH"
+
+
 def test_an_explicit_rate_of_zero_is_billed_at_zero():
     story = Story(card=(a_rate("r-0", "0"),))
     story.record("e-1", NIGHT)

@@ -141,3 +141,16 @@ def test_more_than_24_hours_of_one_assistant_on_a_date_hold_all_of_that_date(els
     ]
     cap = over_cap(story.books("2026-07").entries, story.other_days)
     assert cap == (frozenset() if lines else {("a-1", NINE.date())})
+
+
+def test_time_of_another_source_or_of_nobody_known_does_not_fill_a_day():
+    placement = a_placement(sources=timeline("toggl"))
+    story = Story(placements={"p-1": placement})
+    story.record("ours", "2026-07-06 900", source="toggl/workspace-1")
+    story.record("theirs", "2026-07-06 900")
+    story.record("nobodys", "2026-07-06 900", placement_id="p-none")
+    assert days(story.books("2026-07").entries) == {("a-1", NINE.date()): 54_000}
+    assert held(story.draft("2026-07")) == [
+        "2026-07 nobodys unknown_placement 54000",
+        "2026-07 theirs other_source 54000",
+    ]
