@@ -1,0 +1,83 @@
+"""Delivery: posts bodies until they are answered, however long the service is away."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import aiohttp
+
+from services.ingest.batches import LINES
+from services.ingest.sendings import Sending, cut_lines
+
+REQUEST_SECONDS: Final = 30.0  # longer than any answer of the service takes
+PATIENCE_SECONDS: Final = 120.0
+PAUSE_SECONDS_MAX: Final = 5.0
+
+
+class Undelivered(Exception):
+    """The service could not be reached, or would not take the request at all."""
+
+
+async def deliver(
+    http: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    media: str,
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> tuple[int, Any]:
+    """Post a body until it has an answer of its own, and return that with its status.
+
+    Overload, an unknown outcome and a lost connection are tried again with the same bytes: that is
+    always safe. Raises Undelivered when patience ends.
+    """
+    give_up_at = time.monotonic() + patience_seconds
+    pause = 0.2
+    while True:
+        try:
+            async with http.post(url, data=body, headers={"Content-Type": media}) as response:
+                if response.status not in {429, 502, 503, 504}:
+                    return response.status, await response.json(content_type=None)
+                reason = f"status {response.status}"
+                after = response.headers.get("Retry-After", "")
+                pause = float(after) if after.isdigit() else pause
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = type(error).__name__
+        pause = min(pause, PAUSE_SECONDS_MAX)
+        if time.monotonic() + pause > give_up_at:
+            raise Undelivered(f"no answer from {url} after {patience_seconds:.0f} s ({reason})")
+        await asyncio.sleep(pause)
+        pause *= 2
+
+
+def open_session(token: str) -> aiohttp.ClientSession:
+    """Open a session that speaks with a token."""
+    return aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+    )
+
+
+async def send_lines(
+    url: str, token: str, lines: Iterable[bytes], note: Callable[[int], None] = lambda _: None
+) -> Sending:
+    """Send lines of events in batches, in their order; `note` is told the bytes of each.
+
+    Raises Undelivered, with the line from which nothing is known to have arrived.
+    """
+    sending = Sending()
+    async with open_session(token) as http:
+        for batch in cut_lines(lines):
+            if batch.numbers:
+                try:
+                    status, answer = await deliver(http, f"{url}/v1/events", batch.body, LINES)
+                except Undelivered as error:
+                    raise Undelivered(f"line {batch.numbers[0]} and later: {error}") from None
+                if not sending.take(batch, status, answer):
+                    raise Undelivered(
+                        f"line {batch.numbers[0]} and later: {status} {answer.get('title', '')}"
+                    )
+            sending.refuse_locally(batch)
+            note(batch.size_bytes)
+    return sending

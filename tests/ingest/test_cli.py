@@ -1,0 +1,200 @@
+"""The commands on real servers: tokens, files of events, and tools' exports."""
+
+import asyncio
+import json
+import sys
+
+import aiohttp
+import pytest
+import structlog
+from aiohttp import web
+from typer.testing import CliRunner
+
+from services.ingest.cli import app
+from services.ingest.cli.delivery import Undelivered, deliver
+from tests.ingest.conftest import event, raw
+from tests.ingest.exports import RULES, TOGGL, file_of, toggl
+
+
+@pytest.fixture
+def command(door):
+    """Run a command against the running door, with settings of its own environment."""
+    # The door logs beside us: what it says must not land in the command's output.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    settings = door.settings
+    environment = {
+        "DATABASE_URL": settings.database_url,
+        "TURNSHEET_HOME": str(settings.home),
+        "TURNSHEET_TOKEN_PEPPER": settings.token_pepper.get_secret_value(),
+        "TURNSHEET_DATABASE_ROLE_PASSWORD": settings.database_role_password.get_secret_value(),
+    }
+
+    async def run(*arguments, token=""):
+        given = environment | ({"TURNSHEET_TOKEN": token} if token else {})
+        return await asyncio.to_thread(CliRunner().invoke, app, [*map(str, arguments)], env=given)
+
+    yield run
+    structlog.reset_defaults()
+
+
+async def test_a_token_is_made_used_listed_and_revoked(door, command):
+    made = await command(
+        "token", "create", "tracker", "asst-1", "--firm", "f-1", "--placement", "p-1",
+        "--source", "tracker/asst-1", "--json",
+    )  # fmt: skip
+    assert made.exit_code == 0, made.stderr
+    token = json.loads(made.stdout)
+    assert token["scopes"] == ["events:write"]
+    assert (await door.post(token["token"], raw(event()))).status == 202
+    [listed] = json.loads((await command("token", "list", "--json")).stdout)
+    assert (listed["principal_id"], listed["firms"]) == ("tracker:asst-1", ["f-1"])
+    table = (await command("token", "list")).stdout
+    assert token["token_id"] in table
+    assert token["token"] not in table
+    assert (await command("token", "revoke", token["token_id"])).exit_code == 0
+    assert (await door.post(token["token"], raw(event()))).status == 401
+    again = await command("token", "revoke", token["token_id"])
+    assert (again.exit_code, "no live token" in again.stderr) == (1, True)
+    assert "revoked" in (await command("token", "list")).stdout
+
+
+async def test_a_new_tokens_text_is_alone_on_the_output(door, command):
+    made = await command("token", "create", "admin", "ann", "--days", "1")
+    assert made.stdout.startswith("tns_admin_")
+    assert len(made.stdout.split()) == 1
+    directory = event("d-1", "assistant.registered")
+    directory["data"] = {"assistant_id": "asst-1", "home_country": "PH"}
+    assert (await door.post(made.stdout.strip(), raw(directory))).status == 202
+
+
+WRONG_CALLS = [
+    ("token", "create", "wizard", "w"),
+    ("token", "create", "tracker", "asst-1", "--firm", "f-1"),
+    ("token", "create", "admin", "ann", "--scope", "everything"),
+    ("token", "create", "admin", "ann", "--days", "0"),
+    ("send", "nowhere.ndjson"),
+    ("import", "nowhere.csv", "--format", "toggl", "--timezone", "UTC", "--map", "no.toml"),
+]
+
+
+async def test_a_wrong_call_ends_with_2(command):
+    ends = [await command(*arguments) for arguments in WRONG_CALLS]
+    assert [end.exit_code for end in ends] == [2] * len(WRONG_CALLS)
+
+
+async def test_a_file_is_sent_and_its_refused_lines_are_told(door, command, tmp_path):
+    file = tmp_path / "events.ndjson"
+    lines = [json.dumps(event(f"a-{n}")).encode() for n in range(2_500)]
+    lines[1_200] = b"{"
+    lines[2_000] = json.dumps(event("x", firm_id="f-2")).encode()
+    file.write_bytes(b"\n".join(lines) + b"\n\n")
+    token = await door.token()
+    sent = await command("send", file, "--url", door.url, "--json", token=token)
+    report = json.loads(sent.stdout)
+    assert (sent.exit_code, report["accepted"], report["rejected"]) == (1, 2_498, 2)
+    assert [(r["line"], r["code"]) for r in report["rejections"]] == [
+        (1_201, "bad_json"),
+        (2_001, "not_bound"),
+    ]
+    kept = [record.value for record in await door.records("task-events")]
+    assert kept == lines[:1_200] + lines[1_201:2_000] + lines[2_001:]
+    told = await command("send", file, "--url", door.url, "--token", token)
+    assert (told.exit_code, "2001" in told.stderr) == (1, True)
+    assert "2498 accepted, 2 rejected" in told.stdout
+
+
+async def test_a_good_file_ends_with_0(door, command, tmp_path):
+    file = tmp_path / "events.ndjson"
+    file.write_text(json.dumps(event()))
+    sent = await command("send", file, "--url", door.url, token=await door.token())
+    assert (sent.exit_code, "1 accepted, 0 rejected" in sent.stdout) == (0, True)
+
+
+async def test_a_refused_token_says_so_and_from_which_line(door, command, tmp_path):
+    file = tmp_path / "events.ndjson"
+    file.write_text("\n" + json.dumps(event()))
+    sent = await command("send", file, "--url", door.url, "--token", "tns_nonsense")
+    assert (sent.exit_code, "line 2 and later: 401" in " ".join(sent.stderr.split())) == (1, True)
+
+
+async def test_without_any_token_the_command_says_what_to_do(door, command, tmp_path):
+    file = tmp_path / "events.ndjson"
+    file.write_text(json.dumps(event()))
+    sent = await command("send", file, "--url", door.url)
+    assert isinstance(sent.exception, LookupError)  # which the root of the commands tells in words
+    assert "TURNSHEET_TOKEN" in str(sent.exception)
+
+
+async def bring(command, door, tmp_path, *rows, rules=RULES, more=()):
+    (tmp_path / "export.csv").write_bytes(file_of(TOGGL, *rows))
+    (tmp_path / "rules.toml").write_text(rules)
+    return await command(
+        "import", tmp_path / "export.csv", "--format", "toggl", "--timezone", "Asia/Manila",
+        "--map", tmp_path / "rules.toml", "--url", door.url, *more, token=await door.admin(),
+    )  # fmt: skip
+
+
+async def test_an_export_is_imported_once(door, command, tmp_path):
+    rows = [toggl(), toggl(project="Mail")]
+    dry = await bring(command, door, tmp_path, *rows, more=["--dry-run"])
+    assert (dry.exit_code, await door.log_is_empty()) == (0, True)
+    assert "2 rows: 2 would be accepted, 0 already known, 0 refused" in dry.stdout
+    first = await bring(command, door, tmp_path, *rows, more=["--json"])
+    assert (first.exit_code, json.loads(first.stdout)["accepted"]) == (0, 2)
+    again = await bring(command, door, tmp_path, *rows)
+    assert (again.exit_code, "0 accepted, 2 already known" in again.stdout) == (0, True)
+    other = await bring(command, door, tmp_path, rows[0])
+    assert (other.exit_code, "2026-07-01 of this person" in other.stderr) == (1, True)
+    assert len(await door.records("time-events")) == 2
+
+
+async def test_rows_without_a_rule_are_listed_with_the_words_that_need_one(door, command, tmp_path):
+    brought = await bring(command, door, tmp_path, toggl(), toggl(project="Golf"))
+    assert brought.exit_code == 1
+    assert "need a rule" in brought.stderr
+    assert "Golf" in brought.stderr
+    assert "Golf" not in brought.stdout
+
+
+async def test_rules_that_cannot_be_read_are_a_wrong_call(door, command, tmp_path):
+    for rules in ("[[rule]\n", '[[rule]]\ntask_type = "advice"\n', '[[rules]]\nuser = "x"\n'):
+        brought = await bring(command, door, tmp_path, toggl(), rules=rules)
+        assert (brought.exit_code, "rules.toml" in brought.stderr) == (2, True), rules
+
+
+async def test_a_broken_export_is_one_sentence(door, command, tmp_path):
+    brought = await bring(command, door, tmp_path, '"never closed')
+    assert (brought.exit_code, "bad_csv" in brought.stderr) == (1, True)
+
+
+async def test_what_was_not_answered_is_posted_again_with_the_same_bytes():
+    bodies = []
+
+    async def shaky(request):
+        bodies.append(await request.read())
+        if len(bodies) == 1:
+            return web.Response(status=503, headers={"Retry-After": "0"})
+        if len(bodies) == 2:
+            request.transport.abort()  # the answer is lost on its way
+        if len(bodies) == 3:
+            return web.Response(status=429, headers={"Retry-After": "0"})
+        return web.json_response({"accepted": 1}, status=202)
+
+    application = web.Application()
+    application.router.add_post("/", shaky)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        async with aiohttp.ClientSession() as http:
+            answer = await deliver(http, f"http://127.0.0.1:{port}/", b"x", "text/plain")
+            assert (answer, bodies) == ((202, {"accepted": 1}), [b"x"] * 4)
+            bodies.clear()
+            with pytest.raises(Undelivered):
+                await deliver(
+                    http, f"http://127.0.0.1:{port}/", b"x", "text/plain", patience_seconds=0
+                )
+    finally:
+        await runner.cleanup()
