@@ -1,4 +1,4 @@
-"""Metrics' reading of the log: tasks, escalations and the hours worked."""
+"""Metrics' reading of the log: tasks, escalations and time entries, each with its place."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,28 +9,40 @@ from schemas.events import EntityKey
 from schemas.facts import Fact
 from schemas.segments import split
 from services.folding import Reading
+from services.metrics import store
 from services.metrics.escalations import fold_escalation
-from services.metrics.store import save_escalations, save_segments, save_tasks
-from services.metrics.tasks import fold_task, place_task
+from services.metrics.store import PlacedEntry
+from services.metrics.tasks import fold_task, place_task, place_work
 from services.postgres import Connection
 
 
 def fold(key: EntityKey, facts: Sequence[Fact], directory: Directory) -> Any:
-    """Fold an entity of whatever kind; None when nothing of a task or escalation stands."""
+    """Fold one entity and place it; None when nothing of it stands."""
     if key.kind == "task":
         task = fold_task(facts)
         return None if task is None else place_task(task, directory)
     if key.kind == "escalation":
         return fold_escalation(facts, directory)
+    return _fold_entry(facts, directory)
+
+
+def _fold_entry(facts: Sequence[Fact], directory: Directory) -> PlacedEntry | None:
     entry = fold_entry(facts)
-    return () if entry is None else split(entry, directory)
+    if entry is None:
+        return None
+    at = (entry.started_at or entry.ended_at) if entry.status == "open" else None
+    place = None if at is None else place_work(entry.placement_id, entry.task_type, at, directory)
+    return PlacedEntry(entry, split(entry, directory), at, place)
 
 
 async def save(conn: Connection, saved: Sequence[tuple[EntityKey, Any]]) -> None:
-    """Write folded entities, each kind into its table."""
-    await save_tasks(conn, [item for item in saved if item[0].kind == "task"])
-    await save_escalations(conn, [item for item in saved if item[0].kind == "escalation"])
-    await save_segments(conn, [item for item in saved if item[0].kind == "entry"])
+    """Write folded states, and remove what nothing stands of."""
+    for kind, write in (
+        ("task", store.save_tasks),
+        ("escalation", store.save_escalations),
+        ("entry", store.save_entries),
+    ):
+        await write(conn, [(key, state) for key, state in saved if key.kind == kind])
 
 
 READING = Reading(

@@ -1,12 +1,13 @@
 """Escalations: the fold of those about no task, and how many tasks had one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from schemas.directory import Directory
 from schemas.events import EscalationData
 from schemas.facts import Cut, Fact
 from schemas.order import standing
 from services.metrics import pairs
+from services.metrics.figures import Definition, Member, Timing, Window, Work
 from services.metrics.records import PlacedEscalation
 from services.metrics.tasks import place_work
 
@@ -29,3 +30,50 @@ def fold_escalation(
         escalations=found,
         anomalies=tuple(sorted({*stood.anomalies, *odd})),
     )
+
+
+def measure_rate(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
+    """Name the tasks first worked on in a window, and the escalations in it about no task."""
+    del timing
+    for placed in work.tasks:
+        task = placed.task
+        at = task.first_worked_at
+        if at is None or not window.holds(work.day_of(at)):
+            continue
+        excluded = "cancelled" if task.state == "cancelled" else None
+        yield Member(
+            "task",
+            task.task_id,
+            placed.place,
+            work.day_of(at),
+            at,
+            hit=None if excluded else bool(task.escalations),
+            excluded=excluded,
+        )
+    for loose in work.escalations:
+        if not loose.escalations:
+            continue
+        at = loose.escalations[0].raised_at
+        if window.holds(work.day_of(at)):
+            yield Member(
+                "escalation",
+                loose.escalation_id,
+                loose.place,
+                work.day_of(at),
+                at,
+                excluded="about_no_task",
+            )
+
+
+ESCALATION_RATE = Definition(
+    metric="escalation_rate",
+    version=1,
+    title="Escalation rate",
+    unit="share",
+    summary="share",
+    anchor="first_worked_at",
+    formula="Tasks with at least one escalation ÷ tasks started or submitted for the first time.",
+    edges="Read it on both sides: near zero may mean guessing, very high stalling. Escalations"
+    " about no task are counted apart, as about_no_task.",
+    measure=measure_rate,
+)

@@ -179,6 +179,13 @@ class Task:
         return min(human, key=lambda review: (review.attempt, review.at), default=None)
 
     @property
+    def first_outcome(self) -> Review | None:
+        """The first review by a person, or where there is none the first timeout."""
+        return self.first_review or min(
+            self.reviews, key=lambda review: (review.attempt, review.at), default=None
+        )
+
+    @property
     def accepted_at(self) -> datetime | None:
         """The acceptance that stands; None while the task is not accepted, or reopened."""
         return self.states[-1].since if self.state == "accepted" else None

@@ -1,117 +1,247 @@
-"""All SQL of metrics, one function a statement: folded values in, folded values out."""
+"""All SQL of metrics, one function a statement or two: values of the pure rooms in and out."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import asyncpg
+from pydantic import TypeAdapter
 
+from schemas.entries import Entry
 from schemas.events import EntityKey
+from schemas.instants import instant_text
 from schemas.segments import Segment
-from services.metrics.records import CLOSED, ESCALATION, TASK, PlacedEscalation, PlacedTask
+from services.metrics.figures import OpenEntry
+from services.metrics.records import (
+    CLOSED,
+    ESCALATION,
+    TASK,
+    Placed,
+    PlacedEscalation,
+    PlacedTask,
+)
 from services.postgres import Connection
 from services.sql import queries
 
 SQL = queries(Path(__file__).with_name("queries.sql"))
-Segments = tuple[Segment, ...]
+_PLACE: TypeAdapter[Placed] = TypeAdapter(Placed)
+_SEGMENTS: TypeAdapter[tuple[Segment, ...]] = TypeAdapter(tuple[Segment, ...])
+_SEGMENT_COLUMNS: Final = (
+    "number",
+    "service_date",
+    "started_at",
+    "ended_at",
+    "seconds",
+    "placement_id",
+    "assistant_id",
+    "role",
+    "country",
+    "phase",
+    "task_type",
+    "task_id",
+    "matter_ref",
+    "kind",
+    "billable",
+    "standing",
+)
+_segment_values = attrgetter(*_SEGMENT_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedEntry:
+    """An entry with its segments; an open one with its known instant and its place."""
+
+    entry: Entry
+    segments: tuple[Segment, ...]
+    open_at: datetime | None
+    open_place: Placed | None
+
+
+class LogPlace(NamedTuple):
+    """The first offset of a partition that a firm's figures do not know yet."""
+
+    topic: str
+    partition: int
+    next: int
+
+
+# Saving
 
 
 async def save_tasks(
     conn: Connection, saved: Sequence[tuple[EntityKey, PlacedTask | None]]
 ) -> None:
     """Write folded tasks, and remove those of which nothing stands."""
-    gone = [key for key, placed in saved if placed is None]
-    await _remove(conn, SQL.remove_tasks, gone)
-    kept = [(key, placed) for key, placed in saved if placed is not None]
-    if kept:
-        await conn.execute(
-            SQL.save_tasks,
-            [key.firm_id for key, _ in kept],
-            [key.entity_id for key, _ in kept],
-            [placed.task.placement_id for _, placed in kept],
-            [_first_at(placed) for _, placed in kept],
-            [placed.task.states[-1].since for _, placed in kept],
-            [placed.task.state in CLOSED for _, placed in kept],
-            [TASK.dump_json(placed).decode() for _, placed in kept],
-        )
+    await _remove(conn, SQL.remove_tasks, saved)
+    rows = [_task_row(key, placed) for key, placed in saved if placed is not None]
+    if rows:
+        await conn.execute(SQL.save_tasks, *_columns(rows))
 
 
-def _first_at(placed: PlacedTask) -> datetime:
-    first = placed.task.states[0].since
-    return min(first, placed.task.requested_at or first)
+def _task_row(key: EntityKey, placed: PlacedTask) -> tuple[Any, ...]:
+    task = placed.task
+    return (
+        key.firm_id,
+        key.entity_id,
+        task.placement_id,
+        task.state,
+        task.states[0].since,
+        task.requested_at,
+        task.first_worked_at,
+        task.first_submitted_at,
+        task.first_outcome.at if task.first_outcome else None,
+        task.accepted_at,
+        task.cancelled_at,
+        task.states[-1].since if task.state in CLOSED else None,
+        TASK.dump_json(placed).decode(),
+    )
 
 
 async def save_escalations(
     conn: Connection, saved: Sequence[tuple[EntityKey, PlacedEscalation | None]]
 ) -> None:
-    """Write folded escalations, and remove those of which nothing stands."""
-    standing = [(k, placed) for k, placed in saved if placed is not None and placed.escalations]
-    kept = {key for key, _ in standing}
-    await _remove(conn, SQL.remove_escalations, [key for key, _ in saved if key not in kept])
-    if standing:
-        await conn.execute(
-            SQL.save_escalations,
-            [key.firm_id for key, _ in standing],
-            [key.entity_id for key, _ in standing],
-            [placed.place.placement_id for _, placed in standing],
-            [placed.escalations[0].raised_at for _, placed in standing],
-            [ESCALATION.dump_json(placed).decode() for _, placed in standing],
+    """Write folded escalations about no task, and remove those of which nothing stands."""
+    await _remove(conn, SQL.remove_escalations, saved)
+    rows = [
+        (
+            key.firm_id,
+            key.entity_id,
+            placed.place.placement_id,
+            placed.escalations[0].raised_at if placed.escalations else None,
+            ESCALATION.dump_json(placed).decode(),
         )
-
-
-async def save_segments(conn: Connection, saved: Sequence[tuple[EntityKey, Segments]]) -> None:
-    """Replace the segments of some entries."""
-    await _remove(conn, SQL.remove_segments, [key for key, _ in saved])
-    rows = [(key.firm_id, *_columns(segment)) for key, cut in saved for segment in cut]
+        for key, placed in saved
+        if placed is not None
+    ]
     if rows:
-        await conn.execute(SQL.append_segments, *map(list, zip(*rows, strict=True)))
+        await conn.execute(SQL.save_escalations, *_columns(rows))
 
 
-def _columns(segment: Segment) -> tuple[Any, ...]:
-    return (
-        segment.entry_id, segment.number, segment.service_date, segment.placement_id,
-        segment.assistant_id, segment.role, segment.country, segment.phase, segment.task_type,
-        segment.task_id, segment.kind, segment.billable, segment.standing, segment.seconds,
-    )  # fmt: skip
+async def save_entries(
+    conn: Connection, saved: Sequence[tuple[EntityKey, PlacedEntry | None]]
+) -> None:
+    """Write folded entries with their segments, and remove those of which nothing stands."""
+    if not saved:
+        return
+    await _remove(conn, SQL.remove_entries, saved)
+    await conn.execute(SQL.remove_segments, *_columns([_id(key) for key, _ in saved]))
+    kept = [(key, placed) for key, placed in saved if placed is not None]
+    rows = [
+        (
+            *_id(key),
+            placed.entry.placement_id,
+            placed.entry.status,
+            placed.entry.version,
+            placed.open_at,
+            None if placed.open_place is None else _PLACE.dump_json(placed.open_place).decode(),
+        )
+        for key, placed in kept
+    ]
+    if rows:
+        await conn.execute(SQL.save_entries, *_columns(rows))
+    parts = [
+        (*_id(key), *_segment_values(segment))
+        for key, placed in kept
+        for segment in placed.segments
+    ]
+    if parts:
+        await conn.execute(SQL.insert_segments, *_columns(parts))
 
 
-async def _remove(conn: Connection, statement: str, keys: Sequence[EntityKey]) -> None:
-    if keys:
-        firm_ids = [key.firm_id for key in keys]
-        await conn.execute(statement, firm_ids, [key.entity_id for key in keys])
+async def _remove(conn: Connection, sql: str, saved: Sequence[tuple[EntityKey, Any]]) -> None:
+    gone = [_id(key) for key, state in saved if state is None]
+    if gone:
+        await conn.execute(sql, *_columns(gone))
+
+
+def _id(key: EntityKey) -> tuple[str, str]:
+    return key.firm_id, key.entity_id
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+# Loading
 
 
 async def load_tasks(
-    conn: Connection, firm_id: str, start: datetime, end: datetime
-) -> tuple[PlacedTask, ...]:
-    """Load a firm's tasks that a window [start, end) may touch."""
-    rows = await conn.fetch(SQL.load_tasks, firm_id, start, end)
-    return tuple(TASK.validate_json(row["state"]) for row in rows)
-
-
-async def load_task(conn: Connection, firm_id: str, task_id: str) -> PlacedTask | None:
-    """Load one task."""
-    state = await conn.fetchval(SQL.load_task, firm_id, task_id)
-    return None if state is None else TASK.validate_json(state)
+    conn: Connection, firm_id: str, since: datetime, until: datetime, *, and_open: bool
+) -> list[PlacedTask]:
+    """Load the tasks that anchor in [since, until), and those open in it when asked for."""
+    sql = SQL.load_tasks_and_open if and_open else SQL.load_tasks
+    return [
+        TASK.validate_json(row["state"]) for row in await conn.fetch(sql, firm_id, since, until)
+    ]
 
 
 async def load_escalations(
-    conn: Connection, firm_id: str, start: datetime, end: datetime
-) -> tuple[PlacedEscalation, ...]:
-    """Load a firm's escalations about no task, raised in [start, end)."""
-    rows = await conn.fetch(SQL.load_escalations, firm_id, start, end)
-    return tuple(ESCALATION.validate_json(row["state"]) for row in rows)
+    conn: Connection, firm_id: str, since: datetime, until: datetime
+) -> list[PlacedEscalation]:
+    """Load the escalations about no task that were raised in [since, until)."""
+    rows = await conn.fetch(SQL.load_escalations, firm_id, since, until)
+    return [ESCALATION.validate_json(row["state"]) for row in rows]
 
 
 async def load_segments(
-    conn: Connection, firm_id: str, start_date: date, end_date: date
-) -> Sequence[asyncpg.Record]:
-    """Load a firm's hours on [start_date, end_date), a row a segment."""
-    return await conn.fetch(SQL.load_segments, firm_id, start_date, end_date)
+    conn: Connection, firm_id: str, from_date: date, to_date: date
+) -> tuple[Segment, ...]:
+    """Load the parts of entries on the dates [from_date, to_date)."""
+    rows = await conn.fetch(SQL.load_segments, firm_id, from_date, to_date)
+    return _SEGMENTS.validate_python([dict(row) for row in rows])
+
+
+async def load_open_entries(
+    conn: Connection, firm_id: str, since: datetime, until: datetime
+) -> list[OpenEntry]:
+    """Load timers that have only one end, by that instant, in [since, until)."""
+    rows = await conn.fetch(SQL.load_open_entries, firm_id, since, until)
+    return [
+        OpenEntry(row["entry_id"], row["open_at"], _PLACE.validate_json(row["open_place"]))
+        for row in rows
+    ]
+
+
+async def load_positions(conn: Connection, firm_id: str) -> list[LogPlace]:
+    """Load how far the log has told us of a firm."""
+    return [LogPlace(*row) for row in await conn.fetch(SQL.load_positions, firm_id)]
+
+
+async def count_failed(conn: Connection, firm_id: str) -> int:
+    """Count the entities of a firm whose last fold failed."""
+    return int(await conn.fetchval(SQL.count_failed, firm_id))
+
+
+# Proving
 
 
 async def state_hash(conn: Connection) -> str:
-    """Return one hash over all folded state: equal sets of facts give equal hashes."""
-    found: str = await conn.fetchval(SQL.hash_states)
-    return found
+    """Hash all state that comes from the log: equal logs give equal hashes, however they came.
+
+    Positions, row versions and the time of storing are not state. Runs as the writer.
+    """
+    digest = hashlib.sha256()
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        for name in (
+            "load_task_states",
+            "load_escalation_states",
+            "load_entry_states",
+            "load_segment_states",
+            "load_directory_states",
+        ):
+            digest.update(f"{name}\n".encode())
+            async for row in conn.cursor(SQL[name]):
+                digest.update(_line(row))
+    return digest.hexdigest()
+
+
+def _line(row: asyncpg.Record) -> bytes:
+    values = [
+        instant_text(value) if isinstance(value, datetime) else value for value in row.values()
+    ]
+    return json.dumps(values, default=str, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,16 @@
+"""Run metrics: settings from the environment, the parts from `app`, until told to stop."""
+
+from services.http import run_service
+from services.metrics.app import build_app, build_ops
+from services.settings import load
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = load()
+    app = build_app(settings)
+    run_service("metrics", app, build_ops(app), settings)
+
+
+if __name__ == "__main__":
+    main()

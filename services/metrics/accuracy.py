@@ -1,0 +1,75 @@
+"""Accuracy: how many tasks were accepted as they first came, and how many were looked at at all."""
+
+from collections.abc import Iterator
+
+from services.metrics.figures import Definition, Member, Timing, Window, Work
+
+
+def measure_first_pass(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
+    """Name the tasks whose first review by a person lies in a window."""
+    del timing
+    for placed in work.tasks:
+        task = placed.task
+        review = task.first_review
+        first = task.first_outcome
+        if first is None or not window.holds(work.day_of(first.at)):
+            continue
+        excluded = "cancelled" if task.state == "cancelled" else None
+        if review is None:
+            excluded = excluded or "auto_timeout"
+        yield Member(
+            "task",
+            task.task_id,
+            placed.place,
+            work.day_of(first.at),
+            first.at,
+            hit=None if excluded else first.outcome == "accepted",
+            excluded=excluded,
+        )
+
+
+def measure_coverage(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
+    """Name the tasks first submitted in a window; those that a person reviewed, ever, are hits."""
+    del timing
+    for placed in work.tasks:
+        task = placed.task
+        at = task.first_submitted_at
+        if at is None or not window.holds(work.day_of(at)):
+            continue
+        excluded = "cancelled" if task.state == "cancelled" else None
+        yield Member(
+            "task",
+            task.task_id,
+            placed.place,
+            work.day_of(at),
+            at,
+            hit=None if excluded else task.first_review is not None,
+            excluded=excluded,
+        )
+
+
+FIRST_PASS_ACCEPTANCE = Definition(
+    metric="first_pass_acceptance",
+    version=1,
+    title="First-pass acceptance",
+    unit="share",
+    summary="share",
+    anchor="first_reviewed_at",
+    formula="Tasks accepted as they were ÷ tasks reviewed by a person: the first attorney or"
+    " qa_sample review of the lowest reviewed attempt decides.",
+    edges="An acceptance by timeout is no review. Accepted with corrections is not first pass."
+    " Read it with review_coverage.",
+    measure=measure_first_pass,
+    beside=("review_coverage",),
+)
+REVIEW_COVERAGE = Definition(
+    metric="review_coverage",
+    version=1,
+    title="Review coverage",
+    unit="share",
+    summary="share",
+    anchor="first_submitted_at",
+    formula="Tasks that a person reviewed ÷ tasks first submitted in the window.",
+    edges="A later review raises the share of the window in which the task was submitted.",
+    measure=measure_coverage,
+)

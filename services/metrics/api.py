@@ -1,0 +1,275 @@
+"""The calls of metrics: figures, the tasks behind them, scorecards, definitions."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Final, get_args
+
+from aiohttp import web
+
+from schemas.directory import Directory
+from schemas.periods import Week
+from services.folding import load_directory
+from services.http import (
+    Fault,
+    Problem,
+    Route,
+    firm_view,
+    json_response,
+    not_found,
+    path_of,
+    query_of,
+)
+from services.metrics import store
+from services.metrics.answers import (
+    DefinitionItem,
+    DefinitionsAnswer,
+    FiguresAnswer,
+    FiguresQuery,
+    MemberItem,
+    MembersAnswer,
+    MembersQuery,
+    MetricName,
+    MetricPath,
+    ScorecardAnswer,
+    WeekPath,
+)
+from services.metrics.catalogue import DEFINITIONS, choose
+from services.metrics.figures import Member, Question, Timing, answer, phase_of
+from services.metrics.gather import load_data_as_of, load_work
+from services.metrics.scorecards import make_scorecard, pooled_span
+from services.postgres import Connection
+
+assert get_args(MetricName) == tuple(DEFINITIONS), "every metric can be asked for by its name"
+_Place = tuple[str, str, str, str]
+
+
+async def get_figures(request: web.Request) -> web.StreamResponse:
+    """Answer with figures."""
+    firm_id = request.match_info["firm"]
+    query = query_of(request, FiguresQuery)
+    definitions = choose(query.metric)
+    async with firm_view(request, firm_id, "read_metrics") as conn:
+        directory = await _known(conn, firm_id)
+        work = await load_work(conn, directory, query.span, definitions, _this_minute())
+        data_as_of = await load_data_as_of(conn, firm_id, work.as_of)
+        failed = await store.count_failed(conn, firm_id)
+    question = Question(
+        definitions=definitions,
+        span=query.span,
+        granularity=query.granularity,
+        group_by=query.group_by,
+        clocks=query.clock,
+        net=query.net,
+        phases=query.phases,
+        percentiles=query.percentiles,
+    )
+    return json_response(
+        request,
+        FiguresAnswer(
+            firm_id=firm_id,
+            timezone=work.zone,
+            from_date=query.from_date,
+            to_date=query.to_date,
+            figures=answer(work, question),
+            failed_entities=failed,
+            data_as_of=data_as_of,
+        ),
+    )
+
+
+async def get_members(request: web.Request) -> web.StreamResponse:
+    """Answer with the tasks, escalations or entries that a figure was made of."""
+    path, query = path_of(request, MetricPath), query_of(request, MembersQuery)
+    definition = DEFINITIONS[path.metric]
+    after = None if query.cursor is None else _read_cursor(query.cursor)
+    async with firm_view(request, path.firm, "read_metric_tasks") as conn:
+        directory = await _known(conn, path.firm)
+        work = await load_work(conn, directory, query.span, [definition], _this_minute())
+        data_as_of = await load_data_as_of(conn, path.firm, work.as_of)
+    members = definition.measure(work, query.span, Timing(query.clock, query.net))
+    asked = sorted((m for m in members if _is_asked(m, query)), key=_place)
+    rest = [m for m in asked if after is None or _place(m) > after]
+    page = rest[: query.limit]
+    following = _write_cursor(_place(page[-1])) if len(rest) > len(page) else None
+    link = {}
+    if following is not None:
+        link = {"Link": f'<{request.rel_url.update_query(cursor=following)}>; rel="next"'}
+    return json_response(
+        request,
+        MembersAnswer(
+            firm_id=path.firm,
+            metric=path.metric,
+            clock=query.clock if definition.clocks else None,
+            items=tuple(map(_item, page)),
+            next=following,
+            data_as_of=data_as_of,
+        ),
+        headers=link,
+    )
+
+
+async def get_scorecard(request: web.Request) -> web.StreamResponse:
+    """Answer with a firm's week."""
+    path = path_of(request, WeekPath)
+    try:
+        week = Week.parse(path.iso_week)
+        span = pooled_span(week)
+    except (ValueError, OverflowError):
+        raise Problem(
+            422,
+            "invalid_path",
+            "The address is not one that this call has",
+            errors=[Fault("/path/iso_week", "no_such_week", "a week of that year, like 2026-W28")],
+        ) from None
+    async with firm_view(request, path.firm, "read_scorecard") as conn:
+        directory = await _known(conn, path.firm)
+        work = await load_work(conn, directory, span, DEFINITIONS.values(), _this_minute())
+        data_as_of = await load_data_as_of(conn, path.firm, work.as_of)
+        failed = await store.count_failed(conn, path.firm)
+    card = make_scorecard(work, directory, week)
+    return json_response(
+        request,
+        ScorecardAnswer(
+            firm_id=path.firm,
+            timezone=work.zone,
+            week=card.week,
+            from_date=card.from_date,
+            to_date=card.to_date,
+            firm=card.firm,
+            placements=card.placements,
+            notices=card.notices,
+            failed_entities=failed,
+            data_as_of=data_as_of,
+        ),
+    )
+
+
+async def get_definitions(request: web.Request) -> web.StreamResponse:
+    """Answer with the definition of every metric."""
+    items = tuple(
+        DefinitionItem(
+            metric=definition.metric,
+            definition_version=definition.version,
+            title=definition.title,
+            unit=definition.unit,
+            anchor=definition.anchor,
+            clocks=definition.clocks,
+            beside=definition.beside,
+            formula=definition.formula,
+            edges=definition.edges,
+        )
+        for definition in DEFINITIONS.values()
+    )
+    return json_response(request, DefinitionsAnswer(items))
+
+
+async def _known(conn: Connection, firm_id: str) -> Directory:
+    """Load the directory of a firm. Raises Problem 404 while nobody has told us of it."""
+    directory = await load_directory(conn, firm_id)
+    if directory.firm is None:
+        raise not_found()
+    return directory
+
+
+def _this_minute() -> datetime:
+    return datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+def _is_asked(member: Member, query: MembersQuery) -> bool:
+    place = member.place
+    return (
+        (query.phases is None or phase_of(place) in query.phases)
+        and query.placement in {None, place.placement_id}
+        and query.task_type in {None, place.task_type}
+    )
+
+
+def _place(member: Member) -> _Place:
+    """Say where a member stands in the list: what a cursor names."""
+    at = "" if member.at is None else member.at.isoformat()
+    return member.day.isoformat(), at, member.kind, member.subject_id
+
+
+def _write_cursor(place: _Place) -> str:
+    raw = json.dumps(place, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> _Place:
+    """Read a cursor. Raises Problem 422 for one that no page gave."""
+    try:
+        found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        day, at, kind, subject_id = found
+        if all(isinstance(part, str) for part in found):
+            return day, at, kind, subject_id
+    except (ValueError, TypeError):
+        pass
+    raise Problem(
+        422,
+        "invalid_query",
+        "The query is not what this call takes",
+        errors=[Fault("/query/cursor", "bad_cursor", "the `next` of a page of this call")],
+    )
+
+
+def _item(member: Member) -> MemberItem:
+    place = member.place
+    return MemberItem(
+        kind=member.kind,
+        id=member.subject_id,
+        phase=phase_of(place),
+        placement_id=place.placement_id,
+        assistant_id=place.assistant_id,
+        task_type=place.task_type,
+        country=place.country,
+        date=member.day,
+        at=member.at,
+        counts=member.excluded is None,
+        excluded=member.excluded,
+        hit=member.hit,
+        seconds=member.seconds,
+    )
+
+
+ROUTES: Final = (
+    Route(
+        "GET",
+        "/v1/firms/{firm}/metrics",
+        get_figures,
+        scope="metrics:read",
+        summary="Figures of a firm",
+        description="Computed on read, for the dates [from, to) of the firm's zone.",
+        query=FiguresQuery,
+        response=FiguresAnswer,
+    ),
+    Route(
+        "GET",
+        "/v1/firms/{firm}/metrics/{metric}/tasks",
+        get_members,
+        scope="metrics:read",
+        summary="The tasks behind a figure",
+        description="With what each measures, and why it counts or not.",
+        query=MembersQuery,
+        variables=MetricPath,
+        response=MembersAnswer,
+    ),
+    Route(
+        "GET",
+        "/v1/firms/{firm}/scorecards/{iso_week}",
+        get_scorecard,
+        scope="metrics:read",
+        summary="A week's scorecard",
+        description="Every figure per placement and phase, and the firm's per phase.",
+        variables=WeekPath,
+        response=ScorecardAnswer,
+    ),
+    Route(
+        "GET",
+        "/v1/metric-definitions",
+        get_definitions,
+        scope=None,
+        summary="What every metric means",
+        response=DefinitionsAnswer,
+    ),
+)

@@ -1,0 +1,59 @@
+"""Metrics' parts, made and put together: consumer, API and health."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from services.folding import Health, consume
+from services.http import FIRM_POOL, make_app, make_ops_app
+from services.metrics.api import ROUTES
+from services.metrics.consumer import READING
+from services.postgres import CONNECT_SECONDS
+from services.serving import Check
+from services.settings import Settings
+
+SETTINGS: Final = web.AppKey("settings", Settings)
+HEALTH: Final = web.AppKey("health", Health)
+CONSUMING: Final = web.AppKey[asyncio.Task[None]]("consuming")
+STOP_SECONDS = 6.0
+
+
+def build_app(settings: Settings) -> web.Application:
+    """Put metrics together."""
+    app = make_app("metrics", ROUTES, settings)
+    app[SETTINGS] = settings
+    app[HEALTH] = Health()
+    app.cleanup_ctx.append(_consuming)
+    return app
+
+
+def build_ops(app: web.Application) -> web.Application:
+    """Put the health of a built app together."""
+    checks: dict[str, Check] = {
+        "postgres": lambda: _check_postgres(app),
+        "log": lambda: _check_log(app),
+    }
+    return make_ops_app(checks)
+
+
+async def _consuming(app: web.Application) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    app[CONSUMING] = asyncio.create_task(consume(app[SETTINGS], READING, stop, app[HEALTH]))
+    yield
+    stop.set()
+    await asyncio.wait({app[CONSUMING]}, timeout=STOP_SECONDS)
+    app[CONSUMING].cancel()
+
+
+async def _check_postgres(app: web.Application) -> str | None:
+    async with app[FIRM_POOL].acquire(timeout=CONNECT_SECONDS) as conn:
+        await conn.execute("")
+    return None
+
+
+async def _check_log(app: web.Application) -> str | None:
+    if app[CONSUMING].done():
+        return "the consumer has ended"
+    return app[HEALTH].problem(asyncio.get_running_loop().time())

@@ -1,0 +1,417 @@
+"""Figures: what a metric says of a window and a group, with all that is needed to believe it.
+
+Every metric is measured in two steps: its room names the members of a cohort one by one, counted
+or left out with the reason; then they are summed up here. The tasks behind a figure are therefore
+always exactly those that it was made of.
+"""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Final, Literal, NamedTuple
+
+from schemas.periods import Month, Week, day_start, local_date
+from schemas.segments import Segment
+from services.metrics.calendars import BusinessClock
+from services.metrics.records import Placed, PlacedEscalation, PlacedTask
+from services.metrics.shares import LISTED_BELOW, percentile_seconds, share
+
+Clock = Literal["wall", "firm_business"]
+Granularity = Literal["day", "week", "month", "all"]
+PhaseName = Literal["active", "shadow", "trial", "unknown"]
+Dimension = Literal["assistant", "placement", "task_type", "phase", "country"]
+Unit = Literal["seconds", "share", "tasks"]
+PHASES: Final[tuple[PhaseName, ...]] = ("active", "shadow", "trial")
+
+
+class Window(NamedTuple):
+    """[from_date, to_date) of the firm's zone."""
+
+    from_date: date
+    to_date: date
+
+    def holds(self, day: date) -> bool:
+        """Say whether a firm-local date lies inside."""
+        return self.from_date <= day < self.to_date
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEntry:
+    """A timer that runs, or whose start is missing: it has no hours yet."""
+
+    entry_id: str
+    at: datetime
+    place: Placed
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a firm's figures are made of; `as_of` is the instant up to which stock is counted."""
+
+    zone: str
+    as_of: datetime
+    business: BusinessClock | None
+    tasks: Sequence[PlacedTask] = ()
+    escalations: Sequence[PlacedEscalation] = ()
+    segments: Sequence[Segment] = ()
+    open_entries: Sequence[OpenEntry] = ()
+
+    def day_of(self, instant: datetime) -> date:
+        """Return the firm-local date of an instant."""
+        return local_date(instant, self.zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How elapsed time is counted: in which clock, and without the waits on others."""
+
+    clock: Clock = "wall"
+    net: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One task, escalation or entry of a cohort.
+
+    day       the firm-local date of its anchor, which puts it into a window
+    seconds   what it measures, for a metric of durations; `hit`: whether it counts in the share
+    excluded  why it is left out; None: it counts
+    span      between which instants `seconds` were counted
+    """
+
+    kind: Literal["task", "escalation", "entry"]
+    subject_id: str
+    place: Placed
+    day: date
+    at: datetime | None = None
+    seconds: int | None = None
+    hit: bool | None = None
+    excluded: str | None = None
+    span: tuple[datetime, datetime] | None = None
+
+
+Measure = Callable[[Work, Window, Timing], Iterable[Member]]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a metric means, in words and in code.
+
+    anchor   what puts a task into a window; a stock metric is counted as of the window's end
+    clocks   the clocks that it can be counted in; empty: it counts no elapsed time
+    beside   metrics that always stand beside it
+    grouped  dimensions that it always has
+    """
+
+    metric: str
+    version: int
+    title: str
+    unit: Unit
+    summary: Literal["durations", "share", "count", "sum"]
+    anchor: str
+    formula: str
+    edges: str
+    measure: Measure
+    clocks: tuple[Clock, ...] = ()
+    beside: tuple[str, ...] = ()
+    grouped: tuple[Dimension, ...] = ()
+    is_stock: bool = False
+
+
+class Interval(NamedTuple):
+    """A Wilson 95 % interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A metric of one window, phase and group.
+
+    value        seconds, a share of 1, or a count; a median of fewer than 5 values is None, and
+                 `values` lists them; None with n 0 where there is nothing to measure
+    excluded     what belongs here and does not count, by reason
+    share_zero   how many of the durations are 0: in a business clock that may be most of them
+    """
+
+    metric: str
+    definition_version: int
+    phase: PhaseName
+    group: Mapping[str, str | None]
+    from_date: date
+    to_date: date
+    anchor: str
+    unit: Unit
+    clock: Clock | None
+    net: bool | None
+    calendar_version: str | None
+    value: int | float | None
+    n: int
+    numerator: int | None = None
+    denominator: int | None = None
+    interval: Interval | None = None
+    percentiles: Mapping[str, int | None] | None = None
+    values: tuple[int, ...] | None = None
+    insufficient: bool | None = None
+    share_zero: float | None = None
+    excluded: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: metrics over a span of dates, cut into windows and groups.
+
+    phases None: all of them, each a figure of its own, those of unknown placements last.
+    """
+
+    definitions: tuple[Definition, ...]
+    span: Window
+    granularity: Granularity = "all"
+    group_by: tuple[Dimension, ...] = ()
+    clocks: tuple[Clock, ...] = ("wall", "firm_business")
+    net: bool = True
+    phases: tuple[PhaseName, ...] | None = ("active",)
+    percentiles: tuple[int, ...] = (50, 90)
+
+
+class _Key(NamedTuple):
+    """What a figure is of; members with equal keys are summed up together."""
+
+    phase: PhaseName
+    group: tuple[tuple[str, str | None], ...]
+
+
+def answer(work: Work, question: Question) -> tuple[Figure, ...]:
+    """Return every figure asked for, by metric, clock, window, phase and group."""
+    spans = windows(question.span, question.granularity)
+    found: list[Figure] = []
+    for definition in question.definitions:
+        for clock in _clocks(definition, question.clocks):
+            timing = Timing(clock or "wall", question.net)
+            found.extend(_figures(work, question, definition, clock, timing, spans))
+    return tuple(found)
+
+
+def windows(span: Window, granularity: Granularity) -> tuple[Window, ...]:
+    """Cut a span of dates into days, ISO weeks or months; the first and last end with the span."""
+    ends: Mapping[Granularity, Callable[[date], date]] = {
+        "day": lambda day: day + timedelta(days=1),
+        "week": lambda day: Week.of(day).end_date,
+        "month": lambda day: Month.of(day).end_date,
+        "all": lambda _: span.to_date,
+    }
+    found = []
+    start = span.from_date
+    while start < span.to_date:
+        end = min(ends[granularity](start), span.to_date)
+        found.append(Window(start, end))
+        start = end
+    return tuple(found)
+
+
+def stock_instant(work: Work, window: Window) -> datetime:
+    """Return the instant at which stock is counted for a window: its last second, or now if less.
+
+    Its end already belongs to the next one.
+    """
+    return min(day_start(window.to_date, work.zone) - timedelta(seconds=1), work.as_of)
+
+
+def phase_of(place: Placed) -> PhaseName:
+    """Name the phase that a member belongs to; `unknown` for an unknown placement."""
+    return place.phase or "unknown"
+
+
+def dimension_of(place: Placed, dimension: Dimension) -> str | None:
+    """Return what a place is in one dimension."""
+    values: Mapping[Dimension, str | None] = {
+        "assistant": place.assistant_id,
+        "placement": place.placement_id,
+        "task_type": place.task_type,
+        "phase": phase_of(place),
+        "country": place.country,
+    }
+    return values[dimension]
+
+
+def empty_figures(
+    work: Work, question: Question, phase: PhaseName, group: Mapping[str, str | None]
+) -> tuple[Figure, ...]:
+    """Return the figures of a group with nothing to measure, one a metric and clock."""
+    key = _Key(phase, tuple(group.items()))
+    return tuple(
+        _figure(work, question, definition, clock, question.span, key, ())
+        for definition in question.definitions
+        for clock in _clocks(definition, question.clocks)
+    )
+
+
+def _clocks(definition: Definition, asked: Sequence[Clock]) -> tuple[Clock | None, ...]:
+    """Choose the clocks; wall time stands beside every other one, whether asked for or not."""
+    if not definition.clocks:
+        return (None,)
+    return tuple(clock for clock in definition.clocks if clock == "wall" or clock in asked)
+
+
+def _figures(
+    work: Work,
+    question: Question,
+    definition: Definition,
+    clock: Clock | None,
+    timing: Timing,
+    spans: Sequence[Window],
+) -> Iterable[Figure]:
+    cohorts = _cohorts(work, question, definition, timing, spans)
+    keys = sorted(_keys(question, definition, cohorts.values()), key=_in_order)
+    for span in spans:
+        for key in keys:
+            yield _figure(work, question, definition, clock, span, key, cohorts[span].get(key, ()))
+
+
+def _cohorts(
+    work: Work,
+    question: Question,
+    definition: Definition,
+    timing: Timing,
+    spans: Sequence[Window],
+) -> dict[Window, dict[_Key, list[Member]]]:
+    """Measure once over the whole span, a stock metric once a window, and sort the members."""
+    cohorts: dict[Window, dict[_Key, list[Member]]] = {span: defaultdict(list) for span in spans}
+    dimensions = tuple(dict.fromkeys((*question.group_by, *definition.grouped)))
+    for asked in spans if definition.is_stock else (question.span,):
+        for member in definition.measure(work, asked, timing):
+            phase = phase_of(member.place)
+            if question.phases is not None and phase not in question.phases:
+                continue
+            group = tuple((name, dimension_of(member.place, name)) for name in dimensions)
+            window = asked if definition.is_stock else _window_of(member.day, spans)
+            cohorts[window][_Key(phase, group)].append(member)
+    return cohorts
+
+
+def _window_of(day: date, spans: Sequence[Window]) -> Window:
+    return spans[bisect_right(spans, day, key=lambda span: span.from_date) - 1]
+
+
+def _keys(
+    question: Question,
+    definition: Definition,
+    cohorts: Iterable[Mapping[_Key, Sequence[Member]]],
+) -> set[_Key]:
+    """Name the figures: every group that has a member; ungrouped, every phase asked for."""
+    keys = {key for cohort in cohorts for key in cohort}
+    if not question.group_by and not definition.grouped:
+        keys |= {_Key(phase, ()) for phase in question.phases or PHASES}
+    return keys
+
+
+def _in_order(key: _Key) -> tuple[int, tuple[tuple[str, bool, str], ...]]:
+    order = (*PHASES, "unknown")
+    return order.index(key.phase), tuple((n, v is None, v or "") for n, v in key.group)
+
+
+def _figure(
+    work: Work,
+    question: Question,
+    definition: Definition,
+    clock: Clock | None,
+    span: Window,
+    key: _Key,
+    members: Sequence[Member],
+) -> Figure:
+    counted = [member for member in members if member.excluded is None]
+    excluded = Counter(member.excluded for member in members if member.excluded is not None)
+    summed = _SUMMARIES[definition.summary](counted, question.percentiles)
+    return Figure(
+        metric=definition.metric,
+        definition_version=definition.version,
+        phase=key.phase,
+        group=dict(key.group),
+        from_date=span.from_date,
+        to_date=span.to_date,
+        anchor=definition.anchor,
+        unit=definition.unit,
+        clock=clock,
+        net=question.net if definition.clocks else None,
+        calendar_version=_calendar_version(work, clock, span, counted),
+        excluded=dict(sorted(excluded.items())),
+        value=summed.value,
+        n=summed.n,
+        numerator=summed.numerator,
+        denominator=summed.denominator,
+        interval=summed.interval,
+        percentiles=summed.percentiles,
+        values=summed.values,
+        insufficient=summed.insufficient,
+        share_zero=summed.share_zero,
+    )
+
+
+def _calendar_version(
+    work: Work, clock: Clock | None, span: Window, counted: Sequence[Member]
+) -> str | None:
+    """Name the calendar, or the calendars one after another, that the seconds were counted in."""
+    if clock != "firm_business" or work.business is None:
+        return None
+    starts = [member.span[0] for member in counted if member.span]
+    ends = [member.span[1] for member in counted if member.span]
+    since = min(starts, default=day_start(span.from_date, work.zone))
+    until = max(ends, default=day_start(span.to_date - timedelta(days=1), work.zone))
+    return ",".join(work.business.names(since, max(since, until)))
+
+
+class _Summed(NamedTuple):
+    """What the members of a figure come to."""
+
+    value: int | float | None
+    n: int
+    numerator: int | None = None
+    denominator: int | None = None
+    interval: Interval | None = None
+    percentiles: Mapping[str, int | None] | None = None
+    values: tuple[int, ...] | None = None
+    insufficient: bool | None = None
+    share_zero: float | None = None
+
+
+def _sum_durations(counted: Sequence[Member], percentiles: Sequence[int]) -> _Summed:
+    values = sorted(member.seconds for member in counted if member.seconds is not None)
+    n = len(values)
+    return _Summed(
+        value=percentile_seconds(values, 50) if n else None,
+        n=n,
+        percentiles={str(p): percentile_seconds(values, p) if n else None for p in percentiles},
+        values=tuple(values) if n < LISTED_BELOW else None,
+        insufficient=n < LISTED_BELOW,
+        share_zero=share(sum(value == 0 for value in values), n).value,
+    )
+
+
+def _sum_share(counted: Sequence[Member], _: Sequence[int]) -> _Summed:
+    hits, n = sum(member.hit is True for member in counted), len(counted)
+    found = share(hits, n)
+    interval = None
+    if found.low is not None and found.high is not None:
+        interval = Interval(found.low, found.high)
+    return _Summed(found.value, n, numerator=hits, denominator=n, interval=interval)
+
+
+def _sum_count(counted: Sequence[Member], _: Sequence[int]) -> _Summed:
+    return _Summed(len(counted), len(counted))
+
+
+def _sum_seconds(counted: Sequence[Member], _: Sequence[int]) -> _Summed:
+    """Add seconds up; n counts entries, of which one may have parts on several dates."""
+    n = len({member.subject_id for member in counted})
+    return _Summed(sum(member.seconds or 0 for member in counted) if n else None, n)
+
+
+_SUMMARIES: Final[Mapping[str, Callable[[Sequence[Member], Sequence[int]], _Summed]]] = {
+    "durations": _sum_durations,
+    "share": _sum_share,
+    "count": _sum_count,
+    "sum": _sum_seconds,
+}

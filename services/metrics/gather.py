@@ -1,0 +1,52 @@
+"""Gathering: everything that a question's figures are made of, in one snapshot of the tables."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from schemas.directory import Directory
+from schemas.periods import day_start
+from services.metrics import store
+from services.metrics.answers import DataAsOf, LogPlace
+from services.metrics.calendars import firm_clock
+from services.metrics.figures import Definition, Window, Work
+from services.postgres import Connection
+
+
+async def load_work(
+    conn: Connection,
+    directory: Directory,
+    span: Window,
+    definitions: Iterable[Definition],
+    as_of: datetime,
+) -> Work:
+    """Load what the figures of a span of dates need; the directory's firm is known."""
+    firm = directory.firm
+    assert firm is not None
+    asked = list(definitions)
+    since, until = (day_start(day, firm.timezone) for day in span)
+    needs_hours = any(definition.anchor == "service_date" for definition in asked)
+    needs_tasks = any(definition.anchor != "service_date" for definition in asked)
+    needs_open = any(definition.is_stock for definition in asked)
+    return Work(
+        zone=firm.timezone,
+        as_of=as_of,
+        business=firm_clock(firm.calendars),
+        tasks=(
+            await store.load_tasks(conn, firm.firm_id, since, until, and_open=needs_open)
+            if needs_tasks
+            else ()
+        ),
+        escalations=(
+            await store.load_escalations(conn, firm.firm_id, since, until) if needs_tasks else ()
+        ),
+        segments=await store.load_segments(conn, firm.firm_id, *span) if needs_hours else (),
+        open_entries=(
+            await store.load_open_entries(conn, firm.firm_id, since, until) if needs_hours else ()
+        ),
+    )
+
+
+async def load_data_as_of(conn: Connection, firm_id: str, instant: datetime) -> DataAsOf:
+    """Say how far the log has told us of a firm."""
+    positions = await store.load_positions(conn, firm_id)
+    return DataAsOf(instant, tuple(LogPlace(*position) for position in positions))
