@@ -60,7 +60,7 @@ async def _tasks(app: web.Application) -> AsyncIterator[None]:
 
 async def _check_postgres(app: web.Application) -> str | None:
     async with app[FIRM_POOL].acquire(timeout=CONNECT_SECONDS) as conn:
-        await conn.execute("")
+        await conn.execute("select 1")
     return None
 
 
