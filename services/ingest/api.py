@@ -171,21 +171,29 @@ async def put_on_log(
         return_exceptions=True,
     )
     errors = [end for end in ends if isinstance(end, BaseException)]
+    if errors:
+        raise refusal_of(errors)
+
+
+def refusal_of(errors: Sequence[BaseException]) -> BaseException:
+    """Say what a sender is told when parts of a request did not reach the log.
+
+    One unknown outcome makes the whole unknown; what we did not foresee is raised as it is.
+    """
     for error in errors:
         if not isinstance(error, OutcomeUnknown | Overloaded):
-            raise error
+            return error
     if any(isinstance(error, OutcomeUnknown) for error in errors):
         _unknown.inc()
-        raise unavailable(
+        return unavailable(
             "outcome_unknown", "The log did not confirm in time: send the same events again"
         )
-    if errors:
-        raise Problem(
-            429,
-            "overloaded",
-            "More waits for the log than we keep: send the same events again",
-            headers={"Retry-After": "1"},
-        )
+    return Problem(
+        429,
+        "overloaded",
+        "More waits for the log than we keep: send the same events again",
+        headers={"Retry-After": "1"},
+    )
 
 
 def _traceparent(request: web.Request) -> str | None:

@@ -3,9 +3,15 @@
 import asyncio
 import gzip
 import json
+import random
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from services.ingest.api import refusal_of
 from services.kafka import log_ends
+from services.problems import Problem
+from services.producer import OutcomeUnknown, Overloaded, RecordTooLarge
 from tests.ingest.conftest import PLACED, event, raw, running
 
 BATCH = "application/cloudevents-batch+json"
@@ -359,3 +365,55 @@ async def test_the_ends_of_the_log_do_not_move_for_what_was_refused(door):
     await door.post(token, raw(event()))
     await door.post(token, raw(event(firm_id="f-2")))
     assert await log_ends(door.settings, [topic]) == {(topic, 0): 1}
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "code"),
+    [
+        ([Overloaded()], 429, "overloaded"),
+        ([OutcomeUnknown()], 503, "outcome_unknown"),
+        ([Overloaded(), OutcomeUnknown()], 503, "outcome_unknown"),
+    ],
+)
+def test_one_unknown_outcome_makes_the_whole_unknown(errors, status, code):
+    told = refusal_of(errors)
+    assert isinstance(told, Problem)
+    assert (told.status, told.code, "Retry-After" in told.headers) == (status, code, True)
+
+
+def test_what_was_not_foreseen_is_no_refusal():
+    fault = RecordTooLarge()
+    assert refusal_of([OutcomeUnknown(), fault]) is fault
+
+
+SPLICES = (
+    b"\x00", b"\xff", b'"', b"{", b"}", b"[", b"]", b",", b"\\", b"\\ud800", b"NaN", b"1e9", b"\n",
+    b"-", b"9" * 40, b'"id":1,', b" " * 70_000, b"\xe2\x80\xa8",
+)  # fmt: skip
+
+
+async def test_no_body_makes_a_500(door):
+    """Lawful bodies, cut and spliced at random (but always the same): each has a known answer."""
+    token = await door.token()
+    chance = random.Random(4)
+    one = raw(event())
+    lawful = [
+        ("application/cloudevents+json", one),
+        (BATCH, b"[" + one + b"," + one + b"]"),
+        (LINES, json.dumps(event()).encode() * 2),
+        ("application/json", raw(event()["data"])),
+    ]
+    binary = {f"ce_{name}": value for name, value in event().items() if name != "data"}
+    statuses = set()
+    for _ in range(400):
+        media, body = chance.choice(lawful)
+        for _ in range(chance.randint(1, 3)):
+            start = chance.randrange(len(body) + 1)
+            end = min(len(body), start + chance.choice((0, 0, 1, 5)))
+            body = body[:start] + chance.choice(SPLICES) + body[end:]
+        reply = await door.post(token, body, media, **(binary if media.endswith("/json") else {}))
+        statuses.add(reply.status)
+        assert reply.status in {202, 400, 422}, (media, body)
+        if reply.status == 422 and reply.body["code"] == "none_accepted":
+            assert all(result["code"] for result in reply.body["errors"])
+    assert statuses == {202, 400, 422}
