@@ -1,0 +1,163 @@
+"""A house made for the corridor's tests: it counts an entity's facts and notes its directory.
+
+As a program it consumes until SIGTERM, and stands still inside a transaction when told to.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from schemas.directory import Directory
+from schemas.events import EntityKey
+from schemas.facts import Fact
+from schemas.order import standing
+from services.folding import Health, Reading, caught_up, consume
+from services.kafka import log_ends
+from services.postgres import Connection, connect
+from services.settings import Settings
+
+TABLE = """
+create table metrics.tally (firm_id text, kind text, entity_id text check (entity_id <> 'refused'),
+                            facts int, country text, primary key (firm_id, kind, entity_id));
+comment on table metrics.tally is 'derived: of a test';
+grant all on metrics.tally to turnsheet_metrics_writer;
+"""
+ARMED, REACHED = "armed", "reached"
+VARIABLE = "TALLY"  # how the program hears where its servers are
+
+
+def tally(key: EntityKey, facts: Sequence[Fact], directory: Directory) -> Any:
+    """Count what stands, and note the placement's country; one entity id is a trap."""
+    if key.entity_id == "trap":
+        raise ArithmeticError("a fault of ours")
+    stood = standing(facts).facts
+    placement = directory.placements.get("pl-1")
+    country = placement.countries.on(stood[0].time.date()) if placement and stood else None
+    return (len(stood), country)
+
+
+async def save(conn: Connection, saved: Sequence[tuple[EntityKey, Any]]) -> None:
+    """Write a whole set with one statement, as a house does."""
+    await conn.execute(
+        "insert into tally select * from "
+        "unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[]) "
+        "on conflict (firm_id, kind, entity_id) "
+        "do update set facts = excluded.facts, country = excluded.country",
+        *(list(column) for column in zip(*((*key, *state) for key, state in saved), strict=True)),
+    )
+
+
+TALLY = Reading(
+    "metrics", ("directory", "task-events", "time-events"),
+    frozenset({"task", "escalation", "entry"}), tally, save,
+)  # fmt: skip
+
+
+@dataclass
+class TallyHouse:
+    """A look at the tables of the test house, and at how far it has come."""
+
+    settings: Settings
+    conn: Connection
+
+    async def settle(self, seconds: float = 40) -> None:
+        """Wait until everything on the log is applied."""
+        ends = await log_ends(self.settings, [self.settings.topic(name) for name in TALLY.topics])
+        async with asyncio.timeout(seconds):
+            while not await caught_up(self.conn, ends):  # noqa: ASYNC110 (another process's table)
+                await asyncio.sleep(0.02)
+
+    async def rows(self) -> dict[str, tuple[int, str | None]]:
+        """Return facts and country by entity id."""
+        found = await self.conn.fetch("select entity_id, facts, country from tally")
+        return {row["entity_id"]: (row["facts"], row["country"]) for row in found}
+
+    async def count(self, table: str) -> int:
+        found: int = await self.conn.fetchval(f"select count(*) from {table}")  # noqa: S608 (a test's own words)
+        return found
+
+    async def failed(self) -> dict[str, str]:
+        """Return the reasons of failed entities by id."""
+        found = await self.conn.fetch("select entity_id, failed from entity where failed <> ''")
+        return {row["entity_id"]: row["failed"] for row in found}
+
+
+@asynccontextmanager
+async def tally_house(settings: Settings) -> AsyncIterator[TallyHouse]:
+    """Make the house's table and look at it."""
+    with psycopg.connect(settings.database_url, autocommit=True) as owner:
+        owner.execute(TABLE)
+    conn = await connect(settings, "metrics", "writer")
+    try:
+        yield TallyHouse(settings, conn)
+    finally:
+        await conn.close()
+
+
+@asynccontextmanager
+async def consuming(
+    settings: Settings, reading: Reading = TALLY, health: Health | None = None
+) -> AsyncIterator[None]:
+    """Run a consumer for the length of a block."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(consume(settings, reading, stop, health))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait for a condition of this process, or of a file."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 (nobody sets an event for it)
+            await asyncio.sleep(0.02)
+
+
+# As a program
+
+
+def environment(settings: Settings, folder: Path) -> Mapping[str, str]:
+    """Write what the program needs to know into an environment."""
+    known = {
+        "database_url": settings.database_url,
+        "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
+        "database_role_password": settings.database_role_password.get_secret_value(),
+        "topic_prefix": settings.topic_prefix,
+    }
+    return {**os.environ, VARIABLE: json.dumps([known, str(folder)])}
+
+
+def _standing_still(folder: Path) -> Reading:
+    async def save_or_stand_still(conn: Connection, saved: Sequence[tuple[EntityKey, Any]]) -> None:
+        await save(conn, saved)
+        with contextlib.suppress(FileNotFoundError):
+            (folder / ARMED).rename(folder / REACHED)
+            await asyncio.sleep(1)
+
+    return replace(TALLY, save=save_or_stand_still)
+
+
+async def _main() -> None:
+    known, folder = json.loads(os.environ[VARIABLE])
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await consume(Settings(**known), _standing_still(Path(folder)), stop)
+
+
+__all__ = ["TALLY", "TallyHouse", "consuming", "tally_house", "until"]
+
+if __name__ == "__main__":
+    asyncio.run(_main())
+    sys.exit(0)
