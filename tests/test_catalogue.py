@@ -14,12 +14,16 @@ from services.sql import queries
 SERVICES = Path(__file__).parent.parent / "services"
 
 # The only tables without a firm, and so without a policy: how far the log was read, records that
-# nobody could read, the agency's assistants, who may call, runs over all firms, revisions.
+# nobody could read, the agency's assistants, who may call, runs over all firms, an issuer's numbers,
+# revisions. The firm's role may read none of them.
 WITHOUT_FIRM = {
     "billing.assistant",
     "billing.consumer_offset",
     "billing.quarantine",
+    "billing.run",
     "billing.schema_version",
+    "billing.series",
+    "billing.series_number",
     "identity.principal",
     "identity.schema_version",
     "identity.token",
@@ -234,6 +238,13 @@ def test_only_a_writer_touches_what_comes_from_the_log(ask):
         if place[1] in derived and not place[0].endswith("_writer") and found != {"SELECT"}
     }
     assert strays == {}
+
+
+def test_a_firm_reads_no_table_without_a_firm_but_to_know_who_calls(ask):
+    strays = {
+        table for role, table in privileges(ask) if role.endswith("_firm") and table in WITHOUT_FIRM
+    }
+    assert strays == {"identity.principal", "identity.token"}
 
 
 def test_the_trail_is_only_ever_added_to(ask):
