@@ -7,17 +7,14 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter
 
-from schemas.events import (
+from schemas.directory_events import (
     AssistantChanged,
     AssistantRegistered,
     AssistantVetted,
-    Coverage,
-    Data,
     FirmCalendarChanged,
     FirmChanged,
     FirmRegistered,
     Override,
-    Phase,
     PlacementAbsenceRecorded,
     PlacementCountryChanged,
     PlacementEnded,
@@ -26,12 +23,11 @@ from schemas.events import (
     PlacementShiftChanged,
     PlacementSourceChanged,
     PlacementStarted,
-    Role,
     Shift,
     Slot,
-    TaskType,
 )
 from schemas.facts import Cut, Fact
+from schemas.fields import Coverage, Data, Phase, Role, TaskType
 from schemas.instants import whole_second
 from schemas.order import Anomaly, Standing, standing
 

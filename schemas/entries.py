@@ -7,16 +7,9 @@ from datetime import date, datetime
 from typing import Literal
 
 from schemas.canonical import canonical_hash
-from schemas.events import (
-    EntryData,
-    TaskType,
-    TimeAmended,
-    TimeRecorded,
-    TimerMoved,
-    TimeVoided,
-    WorkKind,
-)
+from schemas.events import EntryData, TimeAmended, TimeRecorded, TimerMoved, TimeVoided
 from schemas.facts import Cut, Fact
+from schemas.fields import TaskType, WorkKind
 from schemas.instants import instant_text, whole_second
 from schemas.order import Anomaly, order_key, standing
 

@@ -15,8 +15,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from schemas.canonical import canonical_hash
-from schemas.events import TYPES, Data, EventId, Printable, Source, entity_of
+from schemas.events import TYPES, entity_of
 from schemas.facts import Fact, Position
+from schemas.fields import Data, EventId, Printable, Source
 from schemas.instants import Instant
 from schemas.strict_json import INTEGER_MAX, Refusal, Unreadable, parse, pointer_of
 

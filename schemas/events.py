@@ -2,116 +2,54 @@
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple, Self
-from zoneinfo import available_timezones
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    StringConstraints,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from schemas.countries import Country
+from schemas.directory_events import (
+    AssistantChanged,
+    AssistantRegistered,
+    AssistantVetted,
+    FirmCalendarChanged,
+    FirmChanged,
+    FirmRegistered,
+    PlacementAbsenceRecorded,
+    PlacementControlRecorded,
+    PlacementCountryChanged,
+    PlacementEnded,
+    PlacementPhaseChanged,
+    PlacementRoleChanged,
+    PlacementShiftChanged,
+    PlacementSourceChanged,
+    PlacementStarted,
+)
+from schemas.fields import (
+    NO_FIRM,
+    Attempt,
+    Code,
+    Data,
+    DefectCategory,
+    EscalationCategory,
+    EventId,
+    FirmData,
+    HoldReason,
+    Id,
+    Kind,
+    Minutes,
+    Outcome,
+    PlacementData,
+    Ref,
+    ReviewerRole,
+    ReviewMode,
+    Severity,
+    Source,
+    TaskType,
+    WorkKind,
+)
 from schemas.instants import Day, Instant
-
-NO_FIRM = "-"  # the key, and the firm, of what belongs to no firm: assistants
-
-
-def check_printable(text: str) -> str:
-    """Return `text` when every character can be shown, else raise `not_printable`."""
-    if not text.isprintable():
-        raise PydanticCustomError("not_printable", "only characters that can be shown")
-    return text
-
-
-Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
-Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Ref = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
-Source = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,256}$")]
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-Printable = Annotated[
-    str, StringConstraints(min_length=1, max_length=256), AfterValidator(check_printable)
-]
-EventId = Annotated[
-    str, StringConstraints(min_length=1, max_length=128), AfterValidator(check_printable)
-]
-ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-Minutes = Annotated[int, Field(ge=0, le=100_000)]
-Attempt = Annotated[int, Field(ge=1, le=10_000)]
-Score = Annotated[int, Field(ge=1, le=5)]
-
-
-def check_zone(name: str) -> str:
-    """Return `name` when it is an IANA zone, else raise `unknown_zone`: an offset is no zone."""
-    if name not in available_timezones():
-        raise PydanticCustomError("unknown_zone", "not an IANA time zone")
-    return name
-
-
-Zone = Annotated[str, AfterValidator(check_zone)]
-
-TaskType = Literal[
-    "document_prep",
-    "calendar_deadlines",
-    "filing_service",
-    "matter_file",
-    "client_comms",
-    "intake",
-    "scheduling",
-    "inbox_admin",
-]
-HoldReason = Literal[
-    "waiting_on_firm", "waiting_on_client", "waiting_on_third_party", "waiting_on_agency"
-]
-Outcome = Literal["accepted", "accepted_with_corrections", "changes_requested", "rejected"]
-ReviewerRole = Literal["attorney", "office_manager", "qa"]
-ReviewMode = Literal["attorney", "qa_sample", "auto_timeout"]
-Severity = Literal["critical", "major", "minor"]
-DefectCategory = Literal[
-    "missed_deadline",
-    "wrong_content",
-    "formatting",
-    "wrong_file",
-    "communication",
-    "confidentiality",
-    "software_use",
-    "other",
-]
-EscalationCategory = Literal[
-    "ambiguity",
-    "legal_advice_boundary",
-    "signing_or_appearing",
-    "client_commitment",
-    "deadline_risk",
-    "access",
-    "other",
-]
-WorkKind = Literal["work", "rework", "training", "meeting", "idle"]
-Role = Literal["legal_assistant", "virtual_legal_assistant", "intake_specialist", "paralegal"]
-Phase = Literal["trial", "shadow", "active"]
-Coverage = Literal["overlap", "overnight"]
-Kind = Literal["task", "escalation", "entry", "firm", "assistant", "placement"]
-
-
-class Data(BaseModel):
-    """What every event's data shares: no unknown field, no float, nothing coerced."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class FirmData(Data):
-    """Data of an event that belongs to a firm."""
-
-    firm_id: Id
-
-
-class PlacementData(FirmData):
-    """Data of an event about the work of one placement."""
-
-    placement_id: Id
 
 
 class TaskData(PlacementData):
@@ -296,171 +234,6 @@ class EventRetracted(FirmData):
                 "retraction_target", "name exactly one of task_id, escalation_id and entry_id"
             )
         return self
-
-
-class FirmRegistered(FirmData):
-    """A firm's registration fixes its zone and currency."""
-
-    timezone: Zone
-    country: Country
-    currency: Currency
-
-
-class FirmChanged(FirmData):
-    """What may change of a firm, from a date of its zone on."""
-
-    country: Country | None = None
-    external_ref: Ref | None = None
-    effective_date: Day
-
-
-class Slot(Data):
-    """A weekly stretch of hours; it belongs to the local date on which it starts."""
-
-    weekday: Annotated[int, Field(ge=1, le=7)]
-    start: ClockTime
-    minutes: Annotated[int, Field(ge=1, le=1_440)]
-
-
-class DaySlot(Data):
-    """A stretch of hours on one date that an override names."""
-
-    start: ClockTime
-    minutes: Annotated[int, Field(ge=1, le=1_440)]
-
-
-class Override(Data):
-    """The hours of one date, instead of what weekday and closed dates say."""
-
-    date: Day
-    slots: Annotated[list[DaySlot], Field(max_length=24)]
-
-
-class FirmCalendarChanged(FirmData):
-    """A firm's office hours, in the calendar's own zone, from a date on."""
-
-    zone: Zone
-    slots: Annotated[list[Slot], Field(max_length=200)]
-    closed_dates: Annotated[list[Day], Field(max_length=1_000)] = Field(default_factory=list)
-    overrides: Annotated[list[Override], Field(max_length=400)] = Field(default_factory=list)
-    effective_date: Day
-
-
-class Shift(Data):
-    """An assistant's weekly hours of work, in the shift's own zone."""
-
-    zone: Zone
-    slots: Annotated[list[Slot], Field(max_length=200)]
-
-
-class AssistantData(Data):
-    """Data of an event about one assistant, who belongs to no firm."""
-
-    assistant_id: Id
-
-
-class AssistantRegistered(AssistantData):
-    """A new assistant and the country they work from."""
-
-    home_country: Country
-
-
-class AssistantChanged(AssistantData):
-    """Another home country, from a date on."""
-
-    home_country: Country
-    effective_date: Day
-
-
-class AssistantVetted(AssistantData):
-    """Five scores of one vetting, by a version of the rubric."""
-
-    english: Score
-    software: Score
-    detail: Score
-    confidentiality: Score
-    escalation: Score
-    rubric_version: Id
-    effective_date: Day
-
-
-class PlacementStarted(PlacementData):
-    """An assistant starts to work for a firm, in a role and a phase."""
-
-    assistant_id: Id
-    role: Role
-    country: Country
-    phase: Phase
-    coverage: Coverage
-    shift: Shift
-    allowed_task_types: Annotated[list[TaskType], Field(max_length=8)] | None = None
-    supervising_attorney_id: Id
-    started_at: Instant
-
-
-class PlacementPhaseChanged(PlacementData):
-    """Another phase, from a date of the firm on."""
-
-    phase: Phase
-    effective_date: Day
-
-
-class PlacementCountryChanged(PlacementData):
-    """Another country of work, from a date of the firm on."""
-
-    country: Country
-    effective_date: Day
-
-
-class PlacementRoleChanged(PlacementData):
-    """Another role, from a date of the firm on."""
-
-    role: Role
-    effective_date: Day
-
-
-class PlacementShiftChanged(PlacementData):
-    """Another shift, from a date of the firm on."""
-
-    shift: Shift
-    effective_date: Day
-
-
-class PlacementSourceChanged(PlacementData):
-    """Whose hours count from a date on: entries whose event source starts with `source`."""
-
-    source: Source
-    effective_date: Day
-
-
-class PlacementAbsenceRecorded(PlacementData):
-    """Days away; `until_date` is the first day back. Dates are the shift's."""
-
-    from_date: Day
-    until_date: Day
-
-    @model_validator(mode="after")
-    def in_order(self) -> Self:
-        """Refuse an absence that ends before it begins; `until_date` is the first day back."""
-        if self.until_date <= self.from_date:
-            raise PydanticCustomError("absence_order", "until_date must be after from_date")
-        return self
-
-
-class PlacementControlRecorded(PlacementData):
-    """A control record: who saw to which safeguard, when, and where it is kept."""
-
-    kind: Literal["nda", "mfa", "disclosure", "system_access", "access_removed"]
-    state: Code
-    at: Instant
-    by: Id
-    ref: Ref
-
-
-class PlacementEnded(PlacementData):
-    """The instant from which the assistant works for the firm no more."""
-
-    ended_at: Instant
 
 
 class EventType(NamedTuple):

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from schemas.events import Data, EntityKey
+from schemas.events import EntityKey
+from schemas.fields import Data
 
 
 class Position(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from schemas.directory import Directory, Placement, comes_from
 from schemas.entries import Entry
-from schemas.events import Phase, Role, TaskType, WorkKind
+from schemas.fields import Phase, Role, TaskType, WorkKind
 from schemas.periods import day_start, local_date
 
 _DAY = timedelta(days=1)

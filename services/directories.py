@@ -22,8 +22,9 @@ from schemas.directory import (
     fold_firm,
     fold_placement,
 )
-from schemas.events import EntityKey, Kind
+from schemas.events import EntityKey
 from schemas.facts import Fact
+from schemas.fields import Kind
 from services.failures import Failure, attempt
 from services.log_records import placement_of
 from services.postgres import Connection

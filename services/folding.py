@@ -23,8 +23,9 @@ import prometheus_client as prometheus
 import structlog
 
 from schemas.directory import Directory
-from schemas.events import TOPIC_OF_KIND, EntityKey, Kind
+from schemas.events import TOPIC_OF_KIND, EntityKey
 from schemas.facts import Fact, Position
+from schemas.fields import Kind
 from services.directories import (
     DIRECTORY_KINDS,
     load_directory,

@@ -11,8 +11,9 @@ from aiokafka import ConsumerRecord
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.envelope import Unreadable, envelope_model, read_fact
-from schemas.events import TOPIC_OF_KIND, EntityKey, PlacementData
+from schemas.events import TOPIC_OF_KIND, EntityKey
 from schemas.facts import Fact, Position
+from schemas.fields import PlacementData
 from schemas.instants import Instant
 from services.failures import Failure, attempt
 

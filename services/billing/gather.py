@@ -35,8 +35,6 @@ async def gather(conn: Connection, firm_id: str, period: Month, run_id: str, cut
     if directory.firm is None:
         raise UnknownFirm(firm_id)
     issued = await store.load_issued(conn, firm_id)
-    for row in (row for line in issued for row in line.line.rows):
-        entries.setdefault(row.entry_id, BookEntry(row.entry_id, None))
     assistants = {p.assistant_id for p in directory.placements.values()}
     other_spans: list[OtherSpan] = []
     other_days: dict[tuple[str, date], int] = {}

@@ -5,14 +5,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from schemas.envelope import Envelope
-from schemas.events import (
-    TOPIC_OF_KIND,
-    TYPES,
-    EventRetracted,
-    FirmData,
-    PlacementData,
-    entity_of,
-)
+from schemas.events import TOPIC_OF_KIND, TYPES, EventRetracted, entity_of
+from schemas.fields import FirmData, PlacementData
 
 ALL = "*"
 AHEAD_MAX = timedelta(minutes=5)

@@ -13,7 +13,7 @@ from aiohttp import web
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict
 
-from schemas.events import Id, Zone
+from schemas.fields import Id, Zone
 from services.auth import Principal
 from services.bodies import read_json
 from services.http import (

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from schemas.envelope import Envelope, Unreadable, read_event
-from schemas.events import TOPIC_OF_KIND, EntityKey, EventRetracted, PlacementData, entity_of
+from schemas.events import TOPIC_OF_KIND, EntityKey, EventRetracted, entity_of
+from schemas.fields import PlacementData
 from schemas.instants import instant_text
 from schemas.strict_json import Refusal, parse
 from services.ingest.admission import Sender, judge

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.events import Id, Ref, TaskType, WorkKind
+from schemas.fields import Id, Ref, TaskType, WorkKind
 from services.ingest.rows import Stint
 
 Word = Annotated[str, Field(min_length=1, max_length=500)]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.directory import Calendar, Timeline
-from schemas.events import Shift
+from schemas.directory_events import Shift
 
 _DAY = timedelta(days=1)
 _STEP_DAYS = 14

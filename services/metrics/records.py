@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from schemas.events import (
+from schemas.fields import (
     DefectCategory,
     EscalationCategory,
     HoldReason,

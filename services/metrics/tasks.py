@@ -8,16 +8,15 @@ from typing import Final, TypeVar
 from schemas.directory import Directory
 from schemas.events import (
     DefectReported,
-    PlacementData,
     ReviewCompleted,
     TaskAssigned,
     TaskHeld,
     TaskMoved,
     TaskRequested,
     TaskSubmitted,
-    TaskType,
 )
 from schemas.facts import Cut, Fact
+from schemas.fields import PlacementData, TaskType
 from schemas.instants import whole_second
 from schemas.order import Anomaly, order_key, standing
 from schemas.periods import local_date

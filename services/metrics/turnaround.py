@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from schemas.events import HoldReason
+from schemas.fields import HoldReason
 from services.metrics.calendars import BusinessClock, Interval, union
 from services.metrics.figures import Definition, Member, Timing, Window, Work
 from services.metrics.records import PlacedTask, Task

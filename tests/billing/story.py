@@ -5,9 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 
 from schemas.canonical import canonical_hash
 from schemas.directory import Directory, Firm, Placement, Timeline
+from schemas.directory_events import Shift
 from schemas.entries import fold_entry
 from schemas.events import TYPES as EVENT_TYPES
-from schemas.events import EntityKey, Shift
+from schemas.events import EntityKey
 from schemas.facts import Fact, Position
 from schemas.money import amount_text, minor_digits, parse_rate
 from schemas.periods import Month

@@ -9,8 +9,9 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from schemas.canonical import canonical_hash
-from schemas.events import TOPIC_OF_KIND, TYPES, Data, EntityKey, TaskType, entity_of
+from schemas.events import TOPIC_OF_KIND, TYPES, EntityKey, entity_of
 from schemas.facts import Cut, Fact, Position
+from schemas.fields import Data, TaskType
 from schemas.instants import instant_text
 from schemas.order import Anomaly
 

@@ -21,7 +21,7 @@ from schemas.directory import (
     fold_firm,
     fold_placement,
 )
-from schemas.events import DaySlot, Override, Slot
+from schemas.directory_events import DaySlot, Override, Slot
 from schemas.order import Anomaly
 from tests.schemas.histories import (
     FIRM as FIRM_ID,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.events import NO_FIRM, RANKS, TOPIC_OF_KIND, TOPICS, TYPES, EntityKey, entity_of
+from schemas.events import RANKS, TOPIC_OF_KIND, TOPICS, TYPES, EntityKey, entity_of
+from schemas.fields import NO_FIRM
 
 FIRM = {"firm_id": "f"}
 PLACED = {**FIRM, "placement_id": "p"}

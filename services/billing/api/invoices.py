@@ -9,7 +9,7 @@ import asyncpg
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.events import Id
+from schemas.fields import Id
 from schemas.periods import Month
 from services.billing import jobs, store
 from services.billing.api.common import (

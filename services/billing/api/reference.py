@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from schemas.countries import Country
-from schemas.events import Currency, Id, Phase, Role
+from schemas.fields import Currency, Id, Phase, Role
 from schemas.money import parse_rate, rate_text
 from schemas.periods import Month
 from services.billing import store

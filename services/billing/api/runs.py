@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field
 
-from schemas.events import Id
+from schemas.fields import Id
 from schemas.instants import instant_text
 from schemas.periods import Month
 from services.billing import jobs

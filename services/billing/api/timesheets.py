@@ -6,7 +6,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field, StringConstraints
 
-from schemas.events import Id
+from schemas.fields import Id
 from services.billing import store
 from services.billing.api.common import Body
 from services.billing.books import BookEntry
