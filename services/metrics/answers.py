@@ -38,8 +38,11 @@ MetricName = Literal[
 
 
 def _listed(value: object) -> object:
-    """Take `a,b` as a list; whatever is no text is for pydantic to judge."""
-    return tuple(value.split(",")) if isinstance(value, str) else value
+    """Take `a,b` as well as `a` and `b` given apart; what is no text is for pydantic to judge."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list) or not all(isinstance(text, str) for text in given):
+        return value
+    return tuple(part for text in given for part in text.split(","))
 
 
 Metrics = Annotated[tuple[MetricName, ...], BeforeValidator(_listed), Field(min_length=1)]

@@ -49,7 +49,7 @@ async def _consuming(app: web.Application) -> AsyncIterator[None]:
 
 async def _check_postgres(app: web.Application) -> str | None:
     async with app[FIRM_POOL].acquire(timeout=CONNECT_SECONDS) as conn:
-        await conn.execute("")
+        await conn.execute("select 1")
     return None
 
 
