@@ -14,8 +14,8 @@ from services.sql import queries
 SERVICES = Path(__file__).parent.parent / "services"
 
 # The only tables without a firm, and so without a policy: how far the log was read, records that
-# nobody could read, the agency's assistants, who may call, runs over all firms, an issuer's numbers,
-# revisions. The firm's role may read none of them.
+# nobody could read, the agency's assistants, who may call, runs over all firms, the issuer's
+# numbers, revisions. The firm's role may read none of them but who may call.
 WITHOUT_FIRM = {
     "billing.assistant",
     "billing.consumer_offset",

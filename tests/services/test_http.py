@@ -777,9 +777,8 @@ async def test_a_stop_lets_a_request_end(plain):
 
 
 SERVICE = """
-import sys
 from services.http import Route, json_response, make_app, make_ops_app, run_service
-from services.plain import load
+from services.settings import load
 
 async def look(request):
     return json_response(request, {"ok": True})
@@ -806,16 +805,21 @@ async def test_a_signal_ends_a_service_with_exit_0(settings, number):
         },
         stderr=subprocess.PIPE,
     )
-    assert process.stderr is not None
-    started = json.loads(await process.stderr.readline())
-    assert started["event"] == "service_started"
-    async with (
-        aiohttp.ClientSession() as client,
-        client.get(f"http://127.0.0.1:{started['port']}/v1/look") as response,
-    ):
-        assert await response.json() == {"ok": True}
-    process.send_signal(number)
-    _, rest = await asyncio.wait_for(process.communicate(), 10)
-    events = [json.loads(text)["event"] for text in rest.splitlines()]
-    assert process.returncode == 0
-    assert events == ["request_served", "service_stopping", "service_stopped"]
+    try:
+        assert process.stderr is not None
+        started = json.loads(await process.stderr.readline())
+        assert started["event"] == "service_started"
+        async with (
+            aiohttp.ClientSession() as client,
+            client.get(f"http://127.0.0.1:{started['port']}/v1/look") as response,
+        ):
+            assert await response.json() == {"ok": True}
+        process.send_signal(number)
+        _, rest = await asyncio.wait_for(process.communicate(), 10)
+        events = [json.loads(text)["event"] for text in rest.splitlines()]
+        assert process.returncode == 0
+        assert events == ["request_served", "service_stopping", "service_stopped"]
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
