@@ -22,6 +22,7 @@ CHILDREN: Final = "services.json"
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 6.0
 KILL_SECONDS: Final = 2.0
+PROBE_SECONDS: Final = 4.0  # longer than a service waits for its own checks
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
@@ -153,7 +154,7 @@ def last_words(log: Path) -> str:
     return f": {last[:300]}; see {log}" if last else f"; see {log}"
 
 
-def probe(url: str, seconds: float = 2.0) -> str:
+def probe(url: str, seconds: float = PROBE_SECONDS) -> str:
     """Ask a service whether it is ready: "ready", or why not in a few words."""
     try:
         with urllib.request.urlopen(url, timeout=seconds) as response:  # noqa: S310 (our own address)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from services import doctor as checkup
 from services.billing.cli import app as billing
@@ -267,6 +269,7 @@ for house in (ingest, metrics, billing, demo):
 def main() -> None:
     """Run a command; what can be expected to go wrong is one sentence, not a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a command as Ctrl-C does
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries' words are not for people
     try:
         app()
     except BrokenPipeError:
@@ -275,7 +278,7 @@ def main() -> None:
         sentence = "interrupted"
     except EXPECTED as error:
         sentence = str(error.args[0] if error.args else error)
-    except (psycopg.OperationalError, asyncpg.PostgresConnectionError):
+    except (psycopg.OperationalError, OperationalError, asyncpg.PostgresConnectionError):
         sentence = "the database does not answer: see `turnsheet doctor`"
     except (KafkaError, ConnectionError):
         sentence = "Kafka or a service does not answer: see `turnsheet doctor`"

@@ -2,14 +2,17 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
-from services.auth import ALL, NewToken, create_token
-from services.postgres import connect
+from services.auth import ALL, Kind, NewToken, authenticate, create_token
+from services.postgres import connect, open_pool
+from services.problems import Problem
 from services.settings import Settings, write_private
 
-FILE = "tokens.json"
-VALID_DAYS = 365
+FILE: Final = "tokens.json"
+KINDS: Final[tuple[Kind, ...]] = ("admin", "finance")
+VALID_DAYS: Final = 365
 
 
 class Operator(NamedTuple):
@@ -19,31 +22,49 @@ class Operator(NamedTuple):
 
 
 async def ensure_operator_tokens(settings: Settings) -> dict[str, str]:
-    """Return the operator's tokens by kind, `admin` and `finance`; made when there are none."""
-    path = settings.home / FILE
-    if path.exists():
-        found: dict[str, str] = json.loads(path.read_text())
+    """Return the operator's tokens by kind; made anew when this database does not take the old."""
+    found = _read(settings.home / FILE)
+    if found.keys() == set(KINDS) and await _are_taken(settings, found):
         return found
     now = datetime.now(UTC)
-    until = now + timedelta(days=VALID_DAYS)
     conn = await connect(settings, "identity", "writer")
     try:
-        tokens = {
+        tokens: dict[str, str] = {
             kind: await create_token(
-                conn,
-                settings.token_pepper,
-                NewToken(
-                    f"{kind}:operator", kind, until, None, [ALL], [ALL], [ALL], "turnsheet up"
-                ),
-                actor=Operator(),
-                now=now,
+                conn, settings.token_pepper, _new_token(kind, now), actor=Operator(), now=now
             )
-            for kind in ("admin", "finance")
+            for kind in KINDS
         }
     finally:
         await conn.close()
-    write_private(path, tokens)
+    write_private(settings.home / FILE, tokens)
     return tokens
+
+
+def _new_token(kind: Kind, now: datetime) -> NewToken:
+    until = now + timedelta(days=VALID_DAYS)
+    return NewToken(f"{kind}:operator", kind, until, None, [ALL], [ALL], [ALL], "turnsheet up")
+
+
+async def _are_taken(settings: Settings, tokens: dict[str, str]) -> bool:
+    soon = datetime.now(UTC) + timedelta(days=1)
+    pool = await open_pool(settings, "identity", "writer", size=1)
+    try:
+        for token in tokens.values():
+            await authenticate(pool, settings.token_pepper, f"Bearer {token}", soon)
+    except Problem:
+        return False
+    finally:
+        await pool.close()
+    return True
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return found
 
 
 def operator_token(settings: Settings, kind: str) -> str:
@@ -54,9 +75,8 @@ def operator_token(settings: Settings, kind: str) -> str:
     if given := settings.token.get_secret_value():
         return given
     path = settings.home / FILE
-    if not path.exists():
+    if kind not in (tokens := _read(path)):
         raise LookupError(
             f"no token: set TURNSHEET_TOKEN, or run `turnsheet up`, which leaves one in {path}"
         )
-    tokens: dict[str, str] = json.loads(path.read_text())
     return tokens[kind]

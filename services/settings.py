@@ -123,7 +123,9 @@ def load(environment: Mapping[str, str] | None = None, *, remembered: bool = Tru
     home = Path(environment.get(f"{PREFIX}HOME") or Settings.model_fields["home"].default)
     values: dict[str, Any] = read_chosen(home) if remembered else {}
     for field in Settings.model_fields:
-        if text := environment.get(environment_name(field)):
+        text = environment.get(environment_name(field), "")
+        a_free_port = field.endswith("_port") and text == "0" and field in values
+        if text and not a_free_port:  # which one is free was chosen by `up`
             values[field] = text
     try:
         return Settings(**values)

@@ -28,6 +28,14 @@ def test_what_up_chose_can_be_left_aside_and_what_is_given_is_known(tmp_path):
     assert found.model_fields_set == {"home", "billing_port"}
 
 
+def test_a_port_that_was_left_to_choose_is_the_chosen_one(tmp_path):
+    environment = {"TURNSHEET_HOME": str(tmp_path), "TURNSHEET_INGEST_PORT": "0"}
+    assert load(environment).ingest_port == 0
+    write_private(tmp_path / CHOSEN, {"ingest_port": 18001})
+    assert load(environment).ingest_port == 18001
+    assert load(environment, remembered=False).ingest_port == 0
+
+
 def test_an_empty_variable_is_no_value(tmp_path):
     write_private(tmp_path / CHOSEN, {"database_url": "postgresql://127.0.0.1/turnsheet"})
     found = load({"TURNSHEET_HOME": str(tmp_path), "DATABASE_URL": "", "TURNSHEET_INGEST_PORT": ""})
