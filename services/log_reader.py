@@ -9,6 +9,7 @@ partition is held for a moment and placed again: what Postgres says is where it 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -26,6 +27,7 @@ POLL_MILLISECONDS = 200
 POLL_RECORDS_MAX = 2_000
 POLL_LOOK_SECONDS = 1.0
 FETCH_MILLISECONDS = 200
+METADATA_MILLISECONDS = 10_000
 FETCH_BYTES_MAX = 2 * 1_048_576
 HOLD_SECONDS = 0.25
 HOLD_SECONDS_MAX = 5.0
@@ -153,7 +155,7 @@ class _Reader:
             session_timeout_ms=6_000,
             heartbeat_interval_ms=500,
             request_timeout_ms=10_000,
-            metadata_max_age_ms=30_000,
+            metadata_max_age_ms=METADATA_MILLISECONDS,
             fetch_max_wait_ms=FETCH_MILLISECONDS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
         )
@@ -171,7 +173,7 @@ class _Reader:
         self._holds: dict[TopicPartition, int] = {}
         self._gaps: dict[TopicPartition, int] = {}
         self._background: dict[str, asyncio.Task[None]] = {}
-        self._identified_at = self._loop.time()
+        self._identified_at = -IDENTITY_SECONDS
         self._compared_at = self._loop.time()
         self._stalled = False
 
@@ -337,29 +339,38 @@ class _Reader:
 
     async def _apply(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         placed = self._placed.get(place)
-        if not records or placed is None:
+        if placed is None:
             return  # fetched before it was placed, or after it was held
-        first, after = records[0].offset, records[-1].offset + 1
-        if first != placed.next or after - first != len(records):
-            # Once may be what was fetched before the last seek; twice is a hole in the log.
-            hole = self._gaps.get(place) == placed.next
-            words = f"offset {placed.next} is wanted, {first} to {after - 1} is delivered"
-            self._gaps[place] = placed.next
-            self._hold(place, "gap", words if hole else None)
+        whole = list(takewhile(lambda r: r[1].offset == placed.next + r[0], enumerate(records)))
+        after = placed.next + len(whole)
+        if whole and not await self._apply_batch(place, placed, [record for _, record in whole]):
             return
-        batch = Batch(place.topic, place.partition, placed.topic_id, first, after, records)
+        if len(whole) < len(records):
+            # Once may be what was fetched before the last seek; twice is a hole in the log.
+            words = f"offset {after} is wanted, {records[len(whole)].offset} is delivered"
+            alarm = words if self._gaps.get(place) == after else None
+            self._gaps[place] = after
+            self._hold(place, "gap", alarm)
+
+    async def _apply_batch(
+        self, place: TopicPartition, placed: _Placed, records: Sequence[ConsumerRecord]
+    ) -> bool:
+        """Apply contiguous records and want the next one; say whether that went well."""
+        after = placed.next + len(records)
+        batch = Batch(place.topic, place.partition, placed.topic_id, placed.next, after, records)
         try:
             await self._to.apply(batch)
         except Fenced:
             self._hold(place, "fenced")
+            return False
         except STORE_ERRORS as error:
             self._hold(place, "store", cause=error)
-        else:
-            self._holds.pop(place, None)
-            self._gaps.pop(place, None)
-            self._moved_at[place] = self._loop.time()
-            if self._placed.get(place) is placed:  # not revoked, nor placed anew, meanwhile
-                self._placed[place] = placed._replace(next=after)
+            return False
+        self._holds.pop(place, None)
+        self._moved_at[place] = self._loop.time()
+        if self._placed.get(place) is placed:  # not revoked, nor placed anew, meanwhile
+            self._placed[place] = placed._replace(next=after)
+        return True
 
     # Looking around
 
@@ -377,30 +388,38 @@ class _Reader:
             log.warning("look_failed", house=self._house, error=type(error).__name__)
 
     async def _watch(self) -> None:
-        """Measure the lag, find a client that has gone silent, and a topic that was replaced."""
-        watched = dict(self._placed)
-        if not watched:
-            return
-        ends = await self.consumer.end_offsets(list(watched))
+        """Find a topic that was replaced and a client that has gone silent; measure the lag."""
         now = self._loop.time()
+        if now - self._identified_at >= IDENTITY_SECONDS:
+            self._identified_at = now
+            await self._identify()
+        watched = list(self._placed)
+        ends = await self.consumer.end_offsets(watched) if watched else {}
         for place, end in ends.items():
-            placed = self._placed.get(place)
-            if placed is None:
+            found = self._placed.get(place)
+            if found is None:
                 continue
-            LAG.labels(self._house, *place).set(max(0, end - placed.next))
-            if end <= placed.next:
+            LAG.labels(self._house, *place).set(max(0, end - found.next))
+            if end <= found.next:
                 self._moved_at[place] = now
             elif now - self._moved_at[place] > STALLED_SECONDS:
                 log.error("reader_stalled", house=self._house, **_named(place))
                 STALLS.labels(self._house).inc()
                 self._stalled = True
-        if now - self._identified_at < IDENTITY_SECONDS:
-            return
-        self._identified_at = now
+
+    async def _identify(self) -> None:
+        """Compare the topics with those that we began to read; a missing one has no partition."""
         ids = await self._topic_ids()
         for place, placed in list(self._placed.items()):
             if ids.get(place.topic) != placed.topic_id:
                 self._hold(place, "discontinuity", "the topic was deleted or made again")
+        for topic in self._topics:
+            nowhere = TopicPartition(topic, -1)
+            if topic in ids:
+                self._health.alarms.pop(nowhere, None)
+            elif nowhere not in self._health.alarms:
+                self._health.alarms[nowhere] = "the topic does not exist"
+                log.error("topic_missing", house=self._house, topic=topic)
 
     async def _display(self) -> None:
         """Tell Kafka how far we are: its tools show a group's lag by it, nothing relies on it."""
