@@ -24,7 +24,7 @@ from services.postgres import House, firm_transaction, office_transaction, open_
 from services.problems import Fault, Problem, not_found, unavailable
 from services.routes import Handler, Route, check_routes
 from services.serving import make_ops_app, run_service
-from services.settings import Settings
+from services.settings import Settings, SettingsRefused
 from services.telemetry import REQUEST_SECONDS, REQUESTS
 
 __all__ = [
@@ -87,8 +87,11 @@ def make_app(
     """Make the application of a house: its routes, their OpenAPI document and its page.
 
     The pools of the firm and office roles are opened first, under FIRM_POOL and OFFICE_POOL; a
-    house appends its own parts to `cleanup_ctx`. Raises RouteError for a table that breaks rules.
+    house appends its own parts to `cleanup_ctx`. Raises RouteError for a table that breaks its
+    rules, SettingsRefused without a pepper.
     """
+    if not settings.token_pepper.get_secret_value():
+        raise SettingsRefused("TURNSHEET_TOKEN_PEPPER is not set: tokens need it")
     limits = limits or Limits()
     table = [*routes, *_describing(service, routes)]
     check_routes(table)

@@ -42,7 +42,7 @@ from sqlalchemy.pool import NullPool
 
 from services.migrations import walls
 from services.postgres import ROLES, House
-from services.settings import Settings
+from services.settings import Settings, SettingsRefused
 
 SERVICES: Final = Path(__file__).parent.parent
 HOUSES: Final[tuple[House, ...]] = tuple(ROLES)
@@ -73,8 +73,12 @@ def apply_shared(name: str) -> None:
 def migrate(settings: Settings) -> None:
     """Bring the database to the newest revision of every house; a second run changes nothing.
 
-    Runs as the database's owner, who may create roles. Parallel runs wait for each other.
+    Runs as the database's owner, who may create roles. Parallel runs wait for each other. Raises
+    SettingsRefused without a password for the roles.
     """
+    password = settings.database_role_password.get_secret_value()
+    if not password:
+        raise SettingsRefused("TURNSHEET_DATABASE_ROLE_PASSWORD is not set: the roles need one")
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: psycopg.connect(settings.database_url, connect_timeout=5),
@@ -86,7 +90,7 @@ def migrate(settings: Settings) -> None:
         driver.execute("select pg_advisory_lock(%s)", [_LOCK])
         driver.commit()
         try:
-            walls.ensure_roles(driver, settings.database_role_password.get_secret_value())
+            walls.ensure_roles(driver, password)
             walls.ensure_extensions(driver)
             for house in HOUSES:
                 walls.enter_schema(driver, house)

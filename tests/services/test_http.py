@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 import structlog
 from aiohttp import web
 from prometheus_client import REGISTRY
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.auth import NewToken, create_token
 from services.http import (
@@ -37,7 +38,7 @@ from services.http import (
 from services.postgres import connect
 from services.routes import RouteError, check_routes
 from services.serving import serve
-from services.settings import Settings
+from services.settings import Settings, SettingsRefused
 
 
 class Order(BaseModel):
@@ -143,11 +144,13 @@ class Door:
         assert document["type"] == f"urn:turnsheet:problem:{document['code']}"
         return response.status, document["code"], document.get("errors")
 
-    async def raw(self, sent: bytes) -> bytes:
-        """Send bytes as they are and read until the connection ends."""
+    async def raw(self, sent: bytes, *, end: bool = False) -> bytes:
+        """Send bytes as they are, and perhaps an end; read until the connection ends."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(sent)
+            if end:
+                writer.write_eof()
             return await reader.read()
         finally:
             writer.close()
@@ -463,7 +466,7 @@ async def test_the_largest_body_is_four_mebibytes():
 
 async def test_a_bomb_is_refused_without_being_unpacked(door):
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    bomb = b"".join(packer.compress(b"\0" * 1_000_000) for _ in range(500)) + packer.flush()
+    bomb = b"".join(packer.compress(b"\0" * 1_000_000) for _ in range(200)) + packer.flush()
     headers = {**CSV, "Content-Encoding": "gzip"}
     assert (await door.problem("POST", "/v1/weigh", data=bomb, headers=headers))[0] == 413
 
@@ -618,6 +621,60 @@ async def test_what_is_no_http_is_a_problem_and_the_connection_ends(plain, sent)
         assert head.split(b" ")[1] in {b"400", b"408"}, answer
         assert b"application/problem+json" in head
         assert json.loads(body)["status"] in {400, 408}
+
+
+async def test_nothing_that_is_sent_is_answered_with_a_fault_of_ours(plain):
+    """Lawful requests with bytes changed, cut, doubled and moved: each is served or refused."""
+    chance = random.Random(7)
+    async with running(plain, QUICK) as door:
+        for _ in range(300):
+            sent = bytearray(chance.choice(LAWFUL))
+            for _ in range(chance.randint(1, 6)):
+                place = chance.randrange(len(sent))
+                match chance.randrange(4):
+                    case 0:
+                        sent[place] = chance.randrange(256)
+                    case 1:
+                        del sent[place : place + chance.randrange(1, 8)]
+                    case 2:
+                        sent[place:place] = chance.choice(ODD)
+                    case _:
+                        sent[place:place] = sent[place : place + chance.randrange(1, 40)]
+                sent = sent or bytearray(b"\r\n")
+            answer = await asyncio.wait_for(door.raw(bytes(sent), end=True), 5)
+            if answer:
+                assert int(answer.split(b" ")[1]) < 500, bytes(sent)
+
+
+LAWFUL = [
+    b"GET /v1/orders?from=2026-07-01&tag=a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"GET /v1/orders/o-1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"GET /v1/lines/7 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    (
+        b"GET /v1/firms/north/view HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"Authorization: Bearer tns_firm_0123456789abcdef_x\r\n\r\n"
+    ),
+    (
+        b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"Content-Type: application/json\r\n"
+        b'Content-Length: 30\r\n\r\n{"piece": "brief", "count": 2}'
+    ),
+    (
+        b"POST /v1/weigh HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/csv\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\na,b\r\n0\r\n\r\n"
+    ),
+]
+ODD = [
+    b"\x00", b"\xff", b"%00", b"%", b"\r\n", b"\n", b"..", b"//", b"?", b"&", b"=", b"9" * 40,
+    b"{", b'"', b"\\ud800", b"Content-Encoding: gzip\r\n", b"Expect: 100-continue\r\n",
+    b"Content-Length: 5\r\n", b"Upgrade: websocket\r\n", b"If-None-Match: \r\n", b"e9", b"-",
+]  # fmt: skip
+
+
+async def test_without_a_pepper_nothing_is_served(plain):
+    bare = plain.model_copy(update={"token_pepper": SecretStr("")})
+    with pytest.raises(SettingsRefused, match="TURNSHEET_TOKEN_PEPPER"):
+        make_app("metrics", ROUTES, bare)
 
 
 # What is described, counted and logged.
@@ -799,6 +856,7 @@ async def test_a_signal_ends_a_service_with_exit_0(settings, number):
             "PYTHONPATH": ".",
             "DATABASE_URL": settings.database_url,
             "TURNSHEET_HOME": str(settings.home),
+            "TURNSHEET_TOKEN_PEPPER": "-",
             "TURNSHEET_METRICS_PORT": "0",
             "TURNSHEET_METRICS_OPS_PORT": "0",
             "TURNSHEET_LOG_FORMAT": "json",

@@ -11,7 +11,7 @@ from psycopg import sql
 from services.migrations import HOUSES, folder_of, migrate
 from services.migrations.walls import UnclassedTableError, raise_walls
 from services.postgres import connect
-from services.settings import Settings
+from services.settings import Settings, SettingsRefused
 from tests.servers import ROLE_PASSWORD, addresses
 
 SHAPE = """
@@ -91,6 +91,14 @@ def test_a_table_that_does_not_say_what_it_is_stops_the_migration(settings):
         conn.execute("create table metrics.stray (firm_id text)")
         with pytest.raises(UnclassedTableError, match=r"metrics\.stray"):
             raise_walls(conn, "metrics", folder_of("metrics") / "grants.sql")
+
+
+def test_roles_without_a_password_are_not_made(settings):
+    bare = settings.model_copy(
+        update={"database_role_password": type(settings.database_role_password)("")}
+    )
+    with pytest.raises(SettingsRefused, match="TURNSHEET_DATABASE_ROLE_PASSWORD"):
+        migrate(bare)
 
 
 async def test_roles_log_in_by_password_only(settings):
