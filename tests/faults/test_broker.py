@@ -1,0 +1,152 @@
+"""A broker that dies or stands still: what was acknowledged is what has an effect."""
+
+import asyncio
+import signal
+import time
+
+import psutil
+import pytest
+
+from services.folding import consume
+from services.kafka import ensure_topics
+from services.producer import OutcomeUnknown, Overloaded, Producer
+from tests import tally
+from tests.log import DIRECTORY, entry, put, record
+
+DEADLINE_SECONDS = 2.0
+SLACK_SECONDS = 1.0
+
+
+@pytest.fixture
+def broken(settings, own_kafka):
+    """Settings whose broker the test may break."""
+    return settings.model_copy(
+        update={
+            "kafka_bootstrap_servers": own_kafka.bootstrap_servers,
+            "produce_deadline_seconds": DEADLINE_SECONDS,
+        }
+    )
+
+
+class Tracker:
+    """Sends entries as trackers do: the same ids again until they are acknowledged."""
+
+    def __init__(self, settings, producer):
+        self.topic = settings.topic("time-events")
+        self.producer = producer
+        self.acknowledged: list[str] = []
+        self.unknown = 0
+        self.slowest_seconds = 0.0
+        self.stop = asyncio.Event()
+
+    async def work(self, name):
+        number = 0
+        while not self.stop.is_set():
+            ids = [f"{name}-{number}-{n}" for n in range(10)]
+            while not await self._send(ids):  # noqa: ASYNC110 (a tracker's pause)
+                await asyncio.sleep(0.05)
+            self.acknowledged += ids
+            number += 1
+            await asyncio.sleep(0.01)
+
+    async def _send(self, ids):
+        started = time.monotonic()
+        try:
+            await self.producer.produce(
+                self.topic, [record(entry(i, 1)) for i in ids], DEADLINE_SECONDS
+            )
+        except (OutcomeUnknown, Overloaded):
+            self.unknown += 1
+            return False
+        finally:
+            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
+        return True
+
+    async def until_more(self, count):
+        wanted = len(self.acknowledged) + count
+        await tally.until(lambda: len(self.acknowledged) >= wanted)
+
+
+async def test_a_broker_killed_under_load_loses_and_doubles_nothing(broken, own_kafka):
+    await ensure_topics(broken)
+    await put(broken, DIRECTORY, "admin:a")
+    async with tally.tally_house(broken) as house, tally.consuming(broken):
+        async with Producer(broken) as producer, asyncio.TaskGroup() as group:
+            await producer.wait_connected()
+            tracker = Tracker(broken, producer)
+            for name in "abcd":
+                group.create_task(tracker.work(name))
+            for _ in range(2):
+                await tracker.until_more(100)
+                await asyncio.to_thread(own_kafka.stop, signal.SIGKILL)
+                assert await idle_share(seconds=2.5) > 0.6
+                await asyncio.to_thread(own_kafka.start)
+                healed = time.monotonic()
+                await tracker.until_more(1)
+                assert time.monotonic() - healed < 5 + SLACK_SECONDS
+                await tracker.until_more(100)
+            tracker.stop.set()
+        await house.settle()
+        rows = await house.rows()
+    assert tracker.unknown > 0
+    assert tracker.slowest_seconds < DEADLINE_SECONDS + SLACK_SECONDS
+    assert set(rows) == set(tracker.acknowledged)
+    assert set(rows.values()) == {(1, "PH")}
+
+
+async def idle_share(seconds):
+    """Say how much of some time this process left the processor alone."""
+    me = psutil.Process()
+    before, started = me.cpu_times(), time.monotonic()
+    await asyncio.sleep(seconds)
+    after = me.cpu_times()
+    busy = after.user + after.system - before.user - before.system
+    return 1 - busy / (time.monotonic() - started)
+
+
+async def test_a_frozen_broker_is_answered_for_in_time_and_goes_on_when_it_thaws(broken, own_kafka):
+    await ensure_topics(broken)
+    await put(broken, DIRECTORY, "admin:a")
+    broker = own_kafka.process()
+    async with tally.tally_house(broken) as house, tally.consuming(broken):
+        async with Producer(broken) as producer, asyncio.TaskGroup() as group:
+            await producer.wait_connected()
+            tracker = Tracker(broken, producer)
+            for name in "ab":
+                group.create_task(tracker.work(name))
+            await tracker.until_more(50)
+            broker.suspend()
+            try:
+                before = tracker.unknown
+                await tally.until(lambda: tracker.unknown >= before + 6)
+            finally:
+                broker.resume()
+            await tracker.until_more(50)
+            tracker.stop.set()
+        await house.settle()
+        rows = await house.rows()
+    assert tracker.slowest_seconds < DEADLINE_SECONDS + SLACK_SECONDS
+    assert set(rows) == set(tracker.acknowledged)
+    assert set(rows.values()) == {(1, "PH")}
+
+
+async def test_stopping_is_bounded_while_the_broker_is_frozen(broken, own_kafka):
+    await ensure_topics(broken)
+    broker = own_kafka.process()
+    stop = asyncio.Event()
+    async with tally.tally_house(broken):
+        consumer = asyncio.create_task(consume(broken, tally.TALLY, stop))
+        async with Producer(broken) as producer:
+            await producer.wait_connected()
+            await put(broken, [entry("a", 1)])
+            broker.suspend()
+            with pytest.raises(OutcomeUnknown):
+                await producer.produce(
+                    broken.topic("time-events"), [record(entry("b", 1))], DEADLINE_SECONDS
+                )
+            started = time.monotonic()
+        assert time.monotonic() - started < 10
+        stop.set()
+        await consumer
+        assert time.monotonic() - started < 20
+        broker.resume()
