@@ -1,0 +1,119 @@
+"""Every call of every house, asked by everyone who may not: the table of routes decides."""
+
+import re
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from services.auth import DEFAULT_SCOPES, KINDS, NewToken, create_token
+from services.billing.api import ROUTES as BILLING
+from services.http import make_app
+from services.ingest.api import ROUTES as INGEST
+from services.metrics.api import ROUTES as METRICS
+from services.postgres import House, connect
+from services.routes import Route
+
+TABLES: dict[House, Sequence[Route]] = {"ingest": INGEST, "metrics": METRICS, "billing": BILLING}
+NOW = datetime.now(UTC)
+
+# What anyone may call. A new name here is a decision.
+OPEN = {("GET", "/v1/metric-definitions")}
+
+
+class Admin:
+    id = "admin:root"
+
+
+@asynccontextmanager
+async def asking(settings, house):
+    app = make_app(house, TABLES[house], settings)
+    async with TestClient(TestServer(app)) as client:
+
+        async def ask(route, token=None):
+            path = re.sub(r"\{[^}]*\}", "x", route.path.replace("{firm}", "south"))
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            response = await client.request(route.method, path, headers=headers)
+            return response.status, await response.read()
+
+        yield ask
+
+
+async def tokens(settings, **more):
+    """Make a token of each kind with its usual scopes, bound to a firm that is not asked about."""
+    conn = await connect(settings, "identity", "writer")
+    made = {
+        kind: await create_token(
+            conn,
+            settings.token_pepper,
+            NewToken(f"{kind}:x", kind, NOW + timedelta(days=1), firms=["north"], **more),
+            actor=Admin(),
+            now=NOW,
+        )
+        for kind in KINDS
+    }
+    await conn.close()
+    return made
+
+
+@pytest.mark.parametrize("house", TABLES)
+async def test_without_a_token_only_what_is_open_is_there(settings, house):
+    async with asking(settings, house) as ask:
+        for route in TABLES[house]:
+            if (route.method, route.path) not in OPEN:
+                assert (await ask(route))[0] == 401, route.path
+            else:
+                assert route.scope is None
+
+
+@pytest.mark.parametrize("house", TABLES)
+async def test_each_kind_is_refused_what_its_scopes_do_not_name(settings, house):
+    made = await tokens(settings)
+    async with asking(settings, house) as ask:
+        for route in TABLES[house]:
+            for kind, token in made.items():
+                if route.scope is not None and route.scope not in DEFAULT_SCOPES[kind]:
+                    assert (await ask(route, token))[0] == 403, (kind, route.path)
+
+
+@pytest.mark.parametrize("house", TABLES)
+async def test_a_foreign_firm_is_not_there_for_anyone_bound_to_another(settings, house):
+    made = await tokens(settings)
+    answers = set()
+    async with asking(settings, house) as ask:
+        for route in TABLES[house]:
+            for kind, token in made.items():
+                if "{firm}" in route.path and route.scope in DEFAULT_SCOPES[kind]:
+                    answers.add(await ask(route, token))
+    assert {status for status, _ in answers} <= {404}
+    assert len(answers) <= 1
+
+
+@pytest.mark.parametrize("house", TABLES)
+async def test_a_revoked_token_opens_nothing(settings, house):
+    made = await tokens(
+        settings, scopes=sorted({s for all_ in DEFAULT_SCOPES.values() for s in all_})
+    )
+    conn = await connect(settings, "identity", "writer")
+    await conn.execute("update token set revoked_at = now()")
+    await conn.close()
+    async with asking(settings, house) as ask:
+        for route in TABLES[house]:
+            if route.scope is not None:
+                assert (await ask(route, made["admin"]))[0] == 401
+
+
+def test_what_is_open_is_named_here():
+    found = {(r.method, r.path) for table in TABLES.values() for r in table if r.scope is None}
+    assert found == OPEN
+
+
+def test_no_two_houses_answer_under_one_address():
+    """One reverse proxy can put the three behind one origin."""
+    owners: dict[str, set[str]] = {}
+    for house, table in TABLES.items():
+        for route in table:
+            owners.setdefault(re.sub(r"\{[^}]*\}", "*", route.path), set()).add(house)
+    assert {path: found for path, found in owners.items() if len(found) > 1} == {}
