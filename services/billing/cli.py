@@ -1,5 +1,257 @@
-"""The commands of the billing house; each speaks to its service as any client would."""
+"""`turnsheet bill`, `rates`, `terms` and `timesheet`: finance at the terminal, over REST."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.console import Console, RenderableType
+from rich.progress import Progress
+
+from services.billing import tables
+from services.client import CallRefused, call
+from services.settings import load
+
+POLL_SECONDS = 0.3
+SHOWN = 5
 
 app = typer.Typer()
+bill = typer.Typer(no_args_is_help=True, help="Month runs and invoices.")
+rates = typer.Typer(no_args_is_help=True, help="The rate card.")
+terms = typer.Typer(no_args_is_help=True, help="How a firm is billed.")
+timesheet = typer.Typer(no_args_is_help=True, help="A firm's hours and their approval.")
+for name, group in (("bill", bill), ("rates", rates), ("terms", terms), ("timesheet", timesheet)):
+    app.add_typer(group, name=name)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Invoice = Annotated[str, typer.Argument(help="An invoice's number, or a draft's id.")]
+MaybeInvoice = Annotated[str | None, typer.Argument(help="An invoice's number, or a draft's id.")]
+Period = Annotated[str | None, typer.Option(help="All of a month, like 2026-07.")]
+Since = Annotated[str, typer.Option("--from", help="The first date, like 2026-07-01.")]
+Until = Annotated[str, typer.Option("--to", help="The last date.")]
+
+
+def _call(method: str, path: str, body: Any = None) -> Any:
+    return json.loads(call(load(), "billing", method, path, body))
+
+
+def _show(body: Any, shown: Iterable[RenderableType], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(body))
+        return
+    out = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False)
+    for item in shown:
+        out.print(item)
+
+
+@bill.command()
+def run(
+    period: Annotated[str, typer.Argument(help="The month, like 2026-07.")],
+    firm: Annotated[list[str] | None, typer.Option(help="Only this firm; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but keep no draft.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draft a month: pins what counts, waits for it, and shows where every hour went."""
+    begun = _call("POST", "/v1/runs", {"period": period, "firm_ids": firm, "dry_run": dry_run})
+    found = _follow(begun)
+    _show(found, [tables.run_table(found), tables.buckets_table(found)], as_json=as_json)
+    if any(item["report"]["blocked"] for item in found["firms"]):
+        raise typer.Exit(1)
+
+
+def _follow(begun: Any) -> Any:
+    """Watch a run to its end, with a bar once its firms are known."""
+    found = begun
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("waiting until the log is applied", total=None)
+        while found["state"] != "done":
+            time.sleep(POLL_SECONDS)
+            found = _call("GET", f"/v1/runs/{begun['run_id']}")
+            if found["state"] != "waiting":
+                done = sum(item["state"] == "done" for item in found["firms"])
+                total = len(found["firms"])
+                bar.update(task, description="drafting firms", total=total, completed=done)
+    return found
+
+
+@bill.command()
+def approve(invoice: MaybeInvoice = None, period: Period = None, as_json: AsJson = False) -> None:
+    """Approve a draft, or all drafts of a month."""
+    if invoice is not None:
+        wanted = [invoice]
+    else:
+        listed = _call("GET", f"/v1/invoices?period={_needed(period)}")["invoices"]
+        wanted = [item["invoice_id"] for item in listed if item["state"] == "draft"]
+    done, refused = [], []
+    for item in wanted:
+        try:
+            done.append(_call("POST", f"/v1/invoices/{item}/approve"))
+        except CallRefused as error:
+            refused.append(f"{item}: {error}")
+    _show(
+        {"approved": done, "refused": refused},
+        [tables.invoices_table(done), *refused],
+        as_json=as_json,
+    )
+    if refused:
+        raise typer.Exit(1)
+
+
+def _needed(period: str | None) -> str:
+    if period is None:
+        raise typer.BadParameter("give an invoice, or --period 2026-07")
+    return period
+
+
+@bill.command()
+def issue(
+    date: Annotated[str, typer.Option(help="The invoice date, like 2026-08-05.")],
+    invoice: MaybeInvoice = None,
+    period: Period = None,
+    as_json: AsJson = False,
+) -> None:
+    """Issue an approved invoice, or all of a month: they get their numbers and never change."""
+    body = {"invoice_date": date}
+    if invoice is not None:
+        issued = [_call("POST", f"/v1/invoices/{invoice}/issue", body)]
+        _show(issued, [tables.invoices_table(issued)], as_json=as_json)
+        return
+    listed = _call("GET", f"/v1/invoices?period={_needed(period)}")["invoices"]
+    runs = sorted({item["run_id"] for item in listed if item["state"] == "approved"})
+    if not runs:
+        raise CallRefused("nothing of this month is approved: see `turnsheet bill list`")
+    answers = [_call("POST", f"/v1/runs/{run_id}/issue", body) for run_id in runs]
+    issued = [item for answer in answers for item in answer["issued"]]
+    without = [firm for answer in answers for firm in answer["settled_without_document"]]
+    words = [f"settled without a document: {', '.join(without)}"] if without else []
+    _show(answers, [tables.invoices_table(issued), *words], as_json=as_json)
+
+
+@bill.command("list")
+def list_invoices(
+    period: Period = None,
+    firm: Annotated[str | None, typer.Option(help="Only this firm.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List invoices, the newest month first."""
+    asked = [f"period={period}"] if period else []
+    asked += [f"firm_id={firm}"] if firm else []
+    found = _call("GET", f"/v1/invoices?{'&'.join(asked)}")
+    _show(found, [tables.invoices_table(found["invoices"])], as_json=as_json)
+
+
+@bill.command()
+def show(invoice: Invoice, as_json: AsJson = False) -> None:
+    """Show an invoice's lines."""
+    found = _call("GET", f"/v1/invoices/{invoice}")
+    _show(found, [tables.invoice_table(found)], as_json=as_json)
+
+
+@bill.command()
+def export(
+    invoice: Invoice,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
+    form: Annotated[Literal["csv", "json"], typer.Option("--format", help="csv or json.")] = "csv",
+) -> None:
+    """Write an issued invoice to a file: its lines as CSV, or its frozen JSON."""
+    raw = call(load(), "billing", "GET", f"/v1/invoices/{invoice}.{form}")
+    out.write_bytes(raw)
+    typer.echo(f"{len(raw)} bytes in {out}")
+
+
+@bill.command()
+def explain(
+    invoice: Invoice,
+    line: Annotated[int, typer.Argument(min=1, help="The line's number.")],
+    every: Annotated[bool, typer.Option("--all", help="Show all entries.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add a line up again, down to its events and their places in the log."""
+    told = _call("GET", f"/v1/invoices/{invoice}/lines/{line}/explain")
+    _show(told, tables.explanation_lines(told, None if every else SHOWN), as_json=as_json)
+
+
+@rates.command("list")
+def list_rates(as_json: AsJson = False) -> None:
+    """Show the rate card in force."""
+    found = _call("GET", "/v1/rate-cards")
+    _show(found, [tables.rates_table(found["rates"])], as_json=as_json)
+
+
+@rates.command("set")
+def set_rate(
+    country: Annotated[str, typer.Option(help="The country of work, like PH.")],
+    rate: Annotated[str, typer.Option(help="The rate an hour, like 9.00.")],
+    since: Annotated[str, typer.Option("--from", help="From this date on.")],
+    role: Annotated[str, typer.Option(help="The role.")] = "legal_assistant",
+    currency: Annotated[str, typer.Option(help="The currency.")] = "USD",
+    firm: Annotated[str | None, typer.Option(help="Only for this firm.")] = None,
+    placement: Annotated[str | None, typer.Option(help="Only for this placement.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a rate on the card; the old one ends where the new one begins."""
+    told = {
+        "country": country,
+        "role": role,
+        "rate": rate,
+        "currency": currency,
+        "valid_from": since,
+    }
+    told |= {"firm_id": firm} if firm else {}
+    told |= {"placement_id": placement} if placement else {}
+    found = _call("PUT", "/v1/rate-cards", told)
+    _show(found, [tables.rates_table([found])], as_json=as_json)
+
+
+@terms.command("show")
+def show_terms(firm: Annotated[str, typer.Argument(help="The firm's id.")]) -> None:
+    """Show a firm's billing terms and their versions."""
+    typer.echo(json.dumps(_call("GET", f"/v1/firms/{firm}/billing-terms"), indent=2))
+
+
+@terms.command("set")
+def set_terms(
+    firm: Annotated[str, typer.Argument(help="The firm's id.")],
+    since: Annotated[str, typer.Option("--from", help="From this month on, like 2026-07.")],
+    approval: Annotated[
+        Literal["none", "required"], typer.Option(help="Who must agree.")
+    ] = "required",
+    increment: Annotated[int, typer.Option(help="Minutes: 0, 6 or 15.")] = 0,
+    direction: Annotated[Literal["up", "nearest", "down"], typer.Option(help="Rounding.")] = "up",
+) -> None:
+    """Add a version of a firm's billing terms."""
+    told = {
+        "approval": approval,
+        "increment_minutes": increment,
+        "direction": direction,
+        "effective_month": since,
+    }
+    found = _call("PUT", f"/v1/firms/{firm}/billing-terms", told)
+    typer.echo(f"version {found['version']} from {found['effective_month']} on")
+
+
+@timesheet.command("list")
+def list_timesheet(
+    firm: Annotated[str, typer.Argument(help="The firm's id.")],
+    since: Since,
+    until: Until,
+    as_json: AsJson = False,
+) -> None:
+    """List a firm's entries of some dates."""
+    found = _call("GET", f"/v1/firms/{firm}/timesheets?from={since}&to={until}")
+    _show(found, [tables.timesheet_table(found["entries"])], as_json=as_json)
+
+
+@timesheet.command("approve")
+def approve_timesheet(
+    firm: Annotated[str, typer.Argument(help="The firm's id.")],
+    since: Since,
+    until: Until,
+) -> None:
+    """Approve all entry versions that stand on some dates at this moment."""
+    body = {"from_date": since, "to_date": until}
+    found = _call("POST", f"/v1/firms/{firm}/timesheets/approve", body)
+    typer.echo(f"{found['approved']} entries approved")

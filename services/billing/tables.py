@@ -1,0 +1,131 @@
+"""What finance reads at the terminal: runs, invoices and explanations as tables (pure)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from schemas.money import clock_text
+
+Json = Mapping[str, Any]
+
+
+def _money(value: Json) -> str:
+    return f"{value['amount']} {value['currency']}"
+
+
+def run_table(run: Json) -> Table:
+    """One row a firm: what the run decided."""
+    table = Table(
+        "firm", "outcome", "lines", "total", "held", "blocked", title=f"run {run['run_id']}"
+    )
+    for firm in run["firms"]:
+        report = firm["report"]
+        if "total" not in report:
+            table.add_row(firm["firm_id"], report["outcome"], "", "", "", "")
+            continue
+        held = sum(item["seconds"] for item in report["held"])
+        table.add_row(
+            firm["firm_id"],
+            report["outcome"],
+            str(len(report["lines"])),
+            _money(report["total"]),
+            clock_text(held),
+            ", ".join(f"{b['code']} {b['detail']}" for b in report["blocked"]),
+        )
+    return table
+
+
+def buckets_table(run: Json) -> Table:
+    """Where each firm's worked time of the period went, in h:mm:ss."""
+    title = f"{run['period']}: worked = billed + non-billable + written off + held"
+    columns = "firm", "worked", "billed", "non-billable", "written off", "held", "why held"
+    table = Table(*columns, title=title)
+    for firm in run["firms"]:
+        for bucket in firm["report"].get("buckets_if_issued", ()):
+            if bucket["service_month"] != run["period"]:
+                continue
+            held = {why: seconds for why, seconds in bucket["held_seconds"].items() if seconds}
+            table.add_row(
+                firm["firm_id"],
+                clock_text(bucket["worked_seconds"]),
+                clock_text(bucket["billed_seconds"]),
+                clock_text(bucket["non_billable_seconds"]),
+                clock_text(bucket["written_off_seconds"]),
+                clock_text(sum(held.values())),
+                ", ".join(f"{why} {clock_text(seconds)}" for why, seconds in sorted(held.items())),
+            )
+    return table
+
+
+def invoices_table(invoices: Iterable[Json]) -> Table:
+    """One row an invoice."""
+    table = Table("invoice", "firm", "period", "state", "total")
+    for invoice in invoices:
+        table.add_row(
+            invoice["number"] or invoice["invoice_id"],
+            invoice["firm_id"],
+            invoice["period"],
+            invoice["state"],
+            _money(invoice["total"]),
+        )
+    return table
+
+
+def invoice_table(invoice: Json) -> Table:
+    """The lines of one invoice."""
+    document = invoice["document"]
+    name = invoice["number"] or invoice["invoice_id"]
+    title = f"{name}  {invoice['firm_id']}  {invoice['period']}  {invoice['state']}"
+    columns = "line month placement assistant role from hours rate amount".split()
+    table = Table(*columns, title=title)
+    for line in document["lines"]:
+        month = line["service_month"]
+        if line["kind"] == "adjustment":
+            month += " *"
+        table.add_row(
+            str(line["line_number"]), month, line["placement_id"], line["assistant_id"],
+            line["role"], line["country"], line["hours"], line["rate"], line["amount"],
+        )  # fmt: skip
+    table.add_section()
+    table.add_row(
+        "", "", "", "", "", "", "", "total", f"{document['total']} {document['currency']}"
+    )
+    return table
+
+
+def explanation_lines(told: Json, shown: int | None) -> Iterable[str]:
+    """Say a line's arithmetic, then its entries with their events and places in the log."""
+    line = told["line"]
+    yield f"{told['number']} line {told['line_number']}: {line['placement_id']}, {line['role']}"
+    yield from (f"  {step}" for step in told["steps"])
+    entries = told["entries"]
+    yield f"{len(entries)} entries" + (f", the first {shown}:" if shown else ":")
+    for entry in entries[:shown]:
+        clock = clock_text(entry["seconds"])
+        yield f"  {entry['entry_id']}  {entry['service_date']}  {clock}"
+        for fact in entry["facts"]:
+            place = f"{fact['topic']}/{fact['partition']}@{fact['offset']}"
+            yield f"    {fact['type']}  {fact['source']} {fact['id']}  {place}"
+
+
+def rates_table(rates: Iterable[Json]) -> Table:
+    """The rate card."""
+    table = Table("country", "role", "phase", "firm", "placement", "rate", "from", "until")
+    for rate in rates:
+        table.add_row(
+            rate["country"], rate["role"], rate["phase"], rate["firm_id"], rate["placement_id"],
+            f"{rate['rate']} {rate['currency']}", rate["valid_from"], rate["valid_to"] or "",
+        )  # fmt: skip
+    return table
+
+
+def timesheet_table(entries: Iterable[Json]) -> Table:
+    """A firm's entries of some dates."""
+    table = Table("entry", "date", "placement", "status", "time", "approved")
+    for entry in entries:
+        table.add_row(
+            entry["entry_id"], entry["service_date"], entry["placement_id"], entry["status"],
+            clock_text(entry["seconds"]), "yes" if entry["approved"] else "no",
+        )  # fmt: skip
+    return table
