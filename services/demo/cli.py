@@ -1,6 +1,7 @@
 """`turnsheet simulate` and `turnsheet demo`: a lively month of work, and the story told with it."""
 
 import json
+import os
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from services.demo.files import write_workload
+from services.demo.story import tell
 from services.demo.workload import simulate as simulate_workload
 
 app = typer.Typer()
@@ -50,3 +52,15 @@ def simulate(
         "{events} events and {tool_rows} rows of tool exports, in {files} files under {folder}/\n"
         "Next: turnsheet send {folder}/directory.ndjson".format(**summary)
     )
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Stay up at the end, until Ctrl-C.")] = False,
+) -> None:
+    """Tell the whole story on real Kafka and Postgres: a month goes in, an invoice comes out.
+
+    Begins from an empty data folder each time: .turnsheet/demo, unless TURNSHEET_HOME names one.
+    """
+    home = Path(os.environ.setdefault("TURNSHEET_HOME", str(Path(".turnsheet/demo").absolute())))
+    tell(home.absolute(), keep=keep)
