@@ -77,7 +77,7 @@ def invoice_table(invoice: Json) -> Table:
     document = invoice["document"]
     name = invoice["number"] or invoice["invoice_id"]
     title = f"{name}  {invoice['firm_id']}  {invoice['period']}  {invoice['state']}"
-    columns = "line month placement assistant role from hours rate amount".split()
+    columns = ["line", "month", "placement", "assistant", "role", "from", "hours", "rate", "amount"]
     table = Table(*columns, title=title)
     for line in document["lines"]:
         month = line["service_month"]
