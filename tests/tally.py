@@ -21,7 +21,8 @@ from schemas.directory import Directory
 from schemas.events import EntityKey
 from schemas.facts import Fact
 from schemas.order import standing
-from services.folding import Health, Reading, caught_up, consume
+from services.consuming import consume
+from services.folding import Health, Reading, caught_up
 from services.kafka import log_ends
 from services.postgres import Connection, connect
 from services.settings import Settings

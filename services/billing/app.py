@@ -9,7 +9,7 @@ from aiohttp import web
 from services.billing.api import ROUTES, SETTINGS, WRITER_POOL
 from services.billing.consumer import READING
 from services.billing.jobs import work
-from services.folding import consume
+from services.consuming import consume
 from services.http import FIRM_POOL, make_app, make_ops_app
 from services.kafka import log_ends
 from services.postgres import CONNECT_SECONDS, open_pool

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from services.folding import consume
+from services.consuming import consume
 from services.http import FIRM_POOL, make_app, make_ops_app
 from services.ingest import store
 from services.ingest.api import PRODUCER, ROUTES, SETTINGS, WRITER_POOL

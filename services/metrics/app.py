@@ -6,7 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
-from services.folding import Health, consume
+from services.consuming import consume
+from services.folding import Health
 from services.http import FIRM_POOL, make_app, make_ops_app
 from services.metrics.api import ROUTES
 from services.metrics.consumer import READING

@@ -9,8 +9,9 @@ import pytest
 from schemas.envelope import read_event
 from schemas.events import entity_of
 from services.billing.consumer import READING as BILLING
+from services.consuming import consume
 from services.demo.workload import simulate
-from services.folding import caught_up, consume, rebuild
+from services.folding import caught_up, rebuild
 from services.kafka import ensure_topics, log_ends
 from services.metrics import store
 from services.metrics.consumer import READING as METRICS

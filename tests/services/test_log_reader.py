@@ -7,7 +7,7 @@ from aiokafka.admin import RecordsToDelete
 
 from services import log_reader
 from services.folding import Health, load_offsets
-from services.kafka import admin_client, ensure_topics
+from services.kafka import admin_client, ensure_topics, log_ends
 from services.log_reader import wait_or_stop
 from tests.log import DIRECTORY, entry, put, record
 from tests.tally import TALLY, consuming, until
@@ -88,6 +88,10 @@ async def test_a_hole_between_records_stops_the_partition_and_what_lies_before_i
             topic, first.value, key=first.key, headers=list(first.headers), partition=0
         )
     await producer.stop()
+    # The marker is written after the commit was answered; the next record must come after it.
+    async with asyncio.timeout(30):
+        while await log_ends(settings, [topic]) != {(topic, 0): 2}:  # noqa: ASYNC110 (the broker)
+            await asyncio.sleep(0.02)
     await put(settings, [entry("b", 1)])
     health = Health()
     async with consuming(settings, health=health):
