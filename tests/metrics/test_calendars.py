@@ -138,6 +138,7 @@ def test_a_slot_follows_the_version_of_the_date_on_which_it_starts():
         )
     )
     found = firm_clock(night)
+    assert found is not None
     start = at("2026-07-15T01:00")  # 21:00 on the 14th in New York
     assert found.intervals(start, start + timedelta(days=1)) == (
         Interval(at("2026-07-15T02:00"), at("2026-07-15T10:00")),
