@@ -1,0 +1,36 @@
+"""The demo, run as a reader runs it: events and exports go in, out comes what the README shows."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parent.parent.parent / "README.md"
+VARIES = re.compile(r"run-[0-9a-f]+|as of |events a second|└|┏|┡|├|─{5}|…| run ")
+
+
+def words(line):
+    """A line without the spaces that its neighbours' widths decide."""
+    return " ".join(line.split())
+
+
+def test_the_demo_prints_what_the_readme_shows(tmp_path):
+    home = tmp_path / "demo"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TURNSHEET_")}
+    done = subprocess.run(
+        [sys.executable, "-c", "from services.cli import main; main()", "demo"],
+        env=environment | {"TURNSHEET_HOME": str(home), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    sample = README.read_text().partition("```text\n· starting")[2].partition("```")[0]
+    sample = sample.partition("$ turnsheet")[2]
+    expected = {words(line) for line in sample.splitlines() if not VARIES.search(line)}
+    printed = {words(line) for line in done.stdout.splitlines()}
+    assert expected - printed - {"scorecard firm-001 2026-W28"} == set()
+    assert len(expected) > 40
+    assert (home / "INV-2026-000001.csv").read_text().count("INV-2026-000001") == 3
