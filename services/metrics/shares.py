@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import sqrt
+from math import floor, sqrt
 from typing import NamedTuple
 
 Z95 = 1.959963984540054
@@ -54,4 +54,4 @@ def percentile_seconds(values: Sequence[int], percent: int) -> int | None:
     mirrored = next((n for p, n in _ENOUGH if 100 - percent >= p), LISTED_BELOW)
     if len(values) < max(needed, mirrored):
         return None
-    return int(percentile(sorted(values), percent) + Fraction(1, 2))
+    return floor(percentile(sorted(values), percent) + Fraction(1, 2))

@@ -140,9 +140,10 @@ def test_a_slot_follows_the_version_of_the_date_on_which_it_starts():
     found = firm_clock(night)
     assert found is not None
     start = at("2026-07-15T01:00")  # 21:00 on the 14th in New York
-    assert found.intervals(start, start + timedelta(days=1)) == (
+    assert found.intervals(start, start + timedelta(days=2)) == (
         Interval(at("2026-07-15T02:00"), at("2026-07-15T10:00")),
         Interval(at("2026-07-15T14:00"), at("2026-07-15T15:00")),
+        Interval(at("2026-07-16T14:00"), at("2026-07-16T15:00")),
     )
     assert found.names(start, start + timedelta(days=1)) == ("old", "new")
     assert found.names(start, start) == ("old",)

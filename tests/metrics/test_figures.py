@@ -300,10 +300,11 @@ def test_escalation_rate_is_of_tasks_started_or_submitted():
             (0, "requested"), (1, "started"), (2, "raised"), (3, "raised", {"escalation_id": "y"})
         ),
         placed((0, "requested"), (1, "submitted")),
+        placed((0, "requested"), (1, "started"), (2, "raised")),
         placed((0, "requested"), (1, "raised")),
     ]
     found = ask(work_of(*tasks, escalations=(loose,)), "escalation_rate")["escalation_rate", None]
-    assert (found.numerator, found.denominator, found.excluded) == (1, 2, {"about_no_task": 1})
+    assert (found.numerator, found.denominator, found.excluded) == (2, 3, {"about_no_task": 1})
 
 
 def test_throughput_counts_the_acceptance_that_stands():
@@ -366,6 +367,14 @@ def test_stock_is_counted_at_the_end_of_each_window_and_not_before_it_begins():
     assert [figure.excluded for figure in answer(work_of(task, vague), ahead)] == [{}]
 
 
+def test_the_end_of_a_window_belongs_to_the_next():
+    """Submitted at midnight, sharp: the evening before it was still open."""
+    task = placed((0, "requested", {"due_at": minute(1)}), (16 * HOUR, "submitted"))
+    span = Window(date(2026, 7, 1), date(2026, 7, 3))
+    found = answer(work_of(task), Question(choose(["open_overdue"]), span, granularity="day"))
+    assert [figure.value for figure in found] == [1, 0]
+
+
 def segment(day, seconds, **changed):
     made = Segment(
         entry_id="e-1",
@@ -393,6 +402,8 @@ def test_hours_add_up_parts_and_count_entries():
     work = work_of(
         segments=(
             segment(1, 600),
+            segment(1, 999, service_date=date(2026, 6, 30)),
+            segment(1, 999, service_date=date(2026, 8, 1)),
             segment(2, 300, number=2),
             segment(2, 60, entry_id="e-2", task_type="scheduling", billable=False, kind="idle"),
             segment(2, 7, entry_id="e-3", phase=None, standing="unknown_placement"),
@@ -426,7 +437,7 @@ def test_windows_are_half_open_in_the_firms_zone():
             granularity="day",
         )
         assert [figure.n for figure in answer(work_of(task), question)] == expected
-    outside = placed((0, "requested"), (2 * day + 16 * HOUR, "submitted"))
+    outside = placed((0, "requested"), (day + 16 * HOUR, "submitted"))
     assert [figure.n for figure in answer(work_of(outside), question)] == [0, 0]
 
 
@@ -467,6 +478,14 @@ def test_every_group_is_of_one_phase():
         ("active", {"placement": "plc-2", "country": "MX"}, (1_800,)),
         ("trial", {"placement": "plc-2", "country": "MX"}, (1_200,)),
     ]
+
+
+def test_only_the_phases_asked_for_are_answered():
+    trial = placed((0, "requested"), (20, "submitted"), place=replace(PLACE, phase="trial"))
+    found = answer(work_of(trial), Question(choose(["slack"]), JULY))
+    assert [(figure.phase, figure.excluded) for figure in found] == [("active", {})]
+    named = answer(work_of(trial), Question(choose(["slack"]), JULY, phases=("trial",)))
+    assert [(figure.phase, figure.excluded) for figure in named] == [("trial", {"no_due_date": 1})]
 
 
 def test_pauses_never_reach_outside_the_stretch_they_are_asked_for():

@@ -61,6 +61,8 @@ def test_a_percentile_needs_enough_values(percent, enough):
     assert percentile_seconds([60] * enough, percent) == 60
 
 
-def test_halves_of_a_second_go_up():
+def test_a_percentile_is_told_to_the_nearest_second_halves_up():
     assert percentile_seconds([1, 1, 1, 2, 2, 2], 50) == 2
     assert percentile_seconds([-2, -2, -2, -1, -1, -1], 50) == -1
+    assert percentile_seconds([-20, -20, -3, -2, 0], 70) == -2  # -2.2, which lies nearer to -2
+    assert percentile_seconds([-20, -20, -3, -2, 0], 55) == -3  # -2.8, which lies nearer to -3

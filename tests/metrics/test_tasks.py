@@ -232,6 +232,18 @@ def test_two_holds_at_once_are_over_with_the_last():
     ]
 
 
+def test_a_hold_that_a_submission_ended_holds_nothing_later():
+    task = task_of(
+        (0, "requested"),
+        (1, "held", {"hold_id": "a"}),
+        (2, "submitted"),
+        (3, "reviewed", {"outcome": "changes_requested"}),
+        (4, "held", {"hold_id": "b"}),
+        (5, "resumed", {"hold_id": "b"}),
+    )
+    assert (task.state, task.anomalies) == ("changes_requested", ())
+
+
 def test_an_escalation_pauses_until_resolved_or_submitted():
     task = task_of(
         (0, "requested"),
@@ -288,6 +300,7 @@ def test_instants_are_cut_to_whole_seconds():
     shifted = [replace(fact, time=fact.time + timedelta(milliseconds=999)) for fact in facts]
     task = folded(shifted)
     assert (task.requested_at, task.first_submitted_at) == (minute(0), minute(1))
+    assert [change.since for change in task.states] == [minute(0), minute(1)]
 
 
 def test_a_cut_sees_what_was_known_then():
