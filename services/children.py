@@ -23,6 +23,7 @@ READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 6.0
 KILL_SECONDS: Final = 2.0
 PROBE_SECONDS: Final = 4.0  # longer than a service waits for its own checks
+QUOTED_MAX: Final = 300
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
@@ -148,10 +149,16 @@ def await_ready(child: Child, settings: Settings, checkpoint: Callable[[], None]
 
 
 def last_words(log: Path) -> str:
-    """Quote a log's last line, shortened, and name the log."""
+    """Quote what a log says last, shortened, and name the log."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f": {last[:300]}; see {log}" if last else f"; see {log}"
+    try:
+        event = json.loads(last)
+        facts = [event["event"], *(event[key] for key in ("words", "error") if key in event)]
+        last = " ".join(map(str, facts))
+    except (ValueError, KeyError, TypeError):
+        pass  # no event of ours: a line of a server, or the end of a traceback
+    return f": {last[:QUOTED_MAX]}; see {log}" if last else f"; see {log}"
 
 
 def probe(url: str, seconds: float = PROBE_SECONDS) -> str:

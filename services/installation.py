@@ -113,6 +113,7 @@ def _start(installation: Installation, say: Say, checkpoint: Callable[[], None])
     home.chmod(0o711)  # Postgres may run as another user; what is private has its own mode
     if count := end_orphans(home):
         say(f"ended {count} services that a killed owner had left")
+    _check_ports(installation.settings)
     _start_servers(installation, say)
     checkpoint()
     installation.settings = _choose(installation)
@@ -219,18 +220,27 @@ def _choose(installation: Installation) -> Settings:
     return Settings(**(given.model_dump(exclude_unset=True) | chosen))
 
 
-def _port(given: Settings, name: str, old: dict[str, Any], taken: set[int]) -> int:
-    wanted: int = getattr(given, name)
-    if name in given.model_fields_set and wanted:
-        if wanted in taken or not is_free(given.host, wanted):
+def _check_ports(given: Settings) -> None:
+    """Refuse a port that was asked for and is taken, before anything is started."""
+    asked: set[int] = set()
+    for name in PORTS:
+        wanted: int = getattr(given, name)
+        if name not in given.model_fields_set or not wanted:
+            continue
+        if wanted in asked or not is_free(given.host, wanted):
             raise PortTaken(
-                f"port {wanted} is in use: set {environment_name(name)} to another, or to nothing "
-                "and a free one is chosen"
+                f"port {wanted} is in use: set {environment_name(name)} to another, or to 0 and "
+                "a free one is chosen"
             )
-        return wanted
-    remembered = old.get(name) or Settings.model_fields[name].default
-    wanted = 0 if name in given.model_fields_set else remembered
-    return choose_port(given.host, wanted, frozenset(taken))
+        asked.add(wanted)
+
+
+def _port(given: Settings, name: str, old: dict[str, Any], taken: set[int]) -> int:
+    """Take the port that was asked for, else the remembered one or the usual one if it is free."""
+    if name not in given.model_fields_set:
+        wanted = old.get(name) or Settings.model_fields[name].default
+        return choose_port(given.host, wanted, frozenset(taken))
+    return getattr(given, name) or choose_port(given.host, 0, frozenset(taken))
 
 
 def _watch(installation: Installation, watched: threading.Event, note: Say) -> None:

@@ -1,0 +1,102 @@
+"""An installation out of servers that are given, and what its services are told."""
+
+import json
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from services.auth import authenticate
+from services.children import child_environment, last_words, probe
+from services.installation import PortTaken, running
+from services.operator_tokens import ensure_operator_tokens, operator_token
+from services.postgres import open_pool
+from services.settings import Settings, load
+
+
+def test_servers_that_are_given_are_used_and_none_are_started(settings):
+    steps: list[str] = []
+    with running(settings, steps.append, steps.append) as installation:
+        found = installation.settings
+        states = [probe(f"{found.ops_url(name)}/readyz") for name in installation.children]
+        assert (installation.postgres, installation.kafka) == (None, None)
+        assert states == ["ready", "ready", "ready"]
+        remembered = load({"TURNSHEET_HOME": str(settings.home)})
+        assert remembered.database_url == settings.database_url
+        assert remembered.url("billing") == found.url("billing")
+        assert remembered.token_pepper == settings.token_pepper
+        assert operator_token(remembered, "finance") == installation.tokens["finance"]
+    assert steps == [
+        "bringing the schema up to date",
+        "checking the topics",
+        "starting ingest, metrics and billing",
+    ]
+    assert {probe(f"{found.ops_url(name)}/readyz") for name in ("ingest", "billing")} == {
+        "no answer"
+    }
+
+
+async def test_operator_tokens_are_kept_while_the_database_takes_them(settings):
+    settings.home.mkdir()
+    first = await ensure_operator_tokens(settings)
+    assert await ensure_operator_tokens(settings) == first
+    other = settings.model_copy(
+        update={"token_pepper": Settings(token_pepper="other").token_pepper}
+    )
+    again = await ensure_operator_tokens(other)
+    assert again.keys() == first.keys()
+    assert set(again.values()) & set(first.values()) == set()
+    pool = await open_pool(settings, "identity", "writer", size=1)
+    try:
+        principal = await authenticate(pool, other.token_pepper, f"Bearer {again['finance']}")
+    finally:
+        await pool.close()
+    assert principal.id == "finance:operator"
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused_before_anything_starts(tmp_path):
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        given = Settings(home=tmp_path, metrics_port=port)
+        with (
+            pytest.raises(PortTaken, match=f"port {port} is in use: set TURNSHEET_METRICS_PORT"),
+            running(given, pytest.fail, pytest.fail),
+        ):
+            pass
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_a_service_is_told_every_setting_and_no_secret(tmp_path):
+    settings = Settings(
+        home=tmp_path,
+        database_url="postgresql://owner:s3cret@db:5432/turnsheet?sslmode=require",
+        token_pepper="s3cret",
+        billing_port=18003,
+    )
+    told = child_environment(settings, {"PATH": "/bin", "TURNSHEET_TOKEN": "s3cret"})
+    assert "s3cret" not in json.dumps(told)
+    assert told["PATH"] == "/bin"
+    heard = load(told)
+    assert heard.database_url == "postgresql://db:5432/turnsheet?sslmode=require"
+    assert (heard.home, heard.billing_port) == (tmp_path, 18003)
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("", ""),
+        ("starting\nFATAL:  no space\n\n", ": FATAL:  no space"),
+        (
+            '{"event": "service_failed", "error": "OSError", "port": 1}\n',
+            ": service_failed OSError",
+        ),
+    ],
+)
+def test_a_log_is_quoted_by_what_it_says_last(tmp_path, text, quoted):
+    log: Path = tmp_path / "billing.log"
+    assert last_words(log) == f"; see {log}"
+    log.write_text(text)
+    assert last_words(log) == f"{quoted}; see {log}"

@@ -1,0 +1,73 @@
+"""Jars: the lock is whole, and nothing but what it names is ever used."""
+
+import shutil
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from services import jars
+from services.jars import LOCK, Jar, JarsUnavailable, ensure_jars, missing_jars, read_lock
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "turnsheet" / "jars"
+
+
+def test_every_part_of_kafka_has_the_version_of_its_root():
+    roots = tomllib.loads(LOCK.read_text())["roots"]
+    versions = {
+        jar.coordinate.split(":")[2]
+        for jar in read_lock()
+        if jar.coordinate.startswith("org.apache.kafka:")
+    }
+    assert [root for root in roots if "kafka" in root] == ["org.apache.kafka:kafka_2.13:4.3.1"]
+    assert versions == {"4.3.1"}
+    assert [jar for jar in read_lock() if "log4j-slf4j" in jar.coordinate] == []
+    assert {len(jar.sha256) for jar in read_lock()} == {64}
+
+
+def test_what_was_cut_off_or_changed_is_missing(cache, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    whole = jars.cache_folder()
+    cache.mkdir(parents=True)
+    for jar in read_lock():
+        shutil.copyfile(whole / jar.filename, cache / jar.filename)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent.parent))
+    assert missing_jars() == []
+    first, second, *_ = read_lock()
+    with (cache / first.filename).open("r+b") as file:
+        file.truncate(100)
+    (cache / second.filename).unlink()
+    assert missing_jars() == [first, second]
+
+
+def test_two_at_once_use_one_cache_and_the_second_fetches_nothing():
+    fetched: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(ensure_jars, lambda done, _: fetched.append(done)) for _ in range(2)]
+        assert found[0].result() == found[1].result()
+    assert fetched == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "turnsheet").write_text("a file where a folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(JarsUnavailable, match="set XDG_CACHE_HOME to a folder that is"):
+        ensure_jars()
+
+
+def test_a_registry_that_does_not_answer_is_one_sentence(cache, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nobody listens there
+    with pytest.raises(JarsUnavailable, match="come once from the Maven registry: connect to it"):
+        ensure_jars()
+    assert list(cache.glob("*.jar")) == []
+    assert list(cache.glob(".fetch-*")) == []
+
+
+def test_a_jar_is_named_by_its_coordinate():
+    jar = Jar("org.apache.kafka:kafka_2.13:4.3.1", "0" * 64)
+    assert jar.filename == "kafka_2.13-4.3.1.jar"
