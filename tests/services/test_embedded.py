@@ -10,8 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from services import embedded_postgres
 from services.embedded_kafka import new_kafka
-from services.embedded_postgres import new_postgres
+from services.embedded_postgres import new_postgres, place
 
 
 @pytest.fixture
@@ -71,3 +72,25 @@ def test_a_process_id_that_is_another_process_by_now_is_nobody(tmp_path):
     assert kafka.process() is None
     postgres.stop()
     kafka.stop()
+
+
+def test_data_lies_in_its_folder_or_where_the_servers_user_can_reach_it(folder, monkeypatch):
+    system = folder / "system"
+    monkeypatch.setattr(embedded_postgres, "SYSTEM_FOLDER", system)
+    home = folder / "home"
+    home.mkdir()
+    home.chmod(0o711)
+    assert place(home) == home / "postgres"
+
+    home.chmod(0o700)
+    found = place(home)
+    if os.getuid() != 0:
+        assert found == home / "postgres"
+        return
+    assert found.parent.parent == system
+    assert found.parent.stat().st_mode & 0o777 == 0o711
+    assert place(home) == found
+    (home / "postgres.place").unlink()
+    again = place(home)
+    assert again != found
+    assert [path.name for path in system.iterdir()] == [again.parent.name]
