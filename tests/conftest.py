@@ -10,7 +10,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
-from services.jars import ensure_jars, missing_jars
+from services.jars import JarsUnavailable, ensure_jars, missing_jars
 from services.settings import Settings
 from tests import servers
 from tests.servers import ROLE_PASSWORD, TEMPLATE, addresses
@@ -22,13 +22,18 @@ hypothesis_settings.load_profile("shared-cores")
 _FOLDER = pytest.StashKey[Path]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Prepare for servers in the one process that is not a worker; a test in need starts them."""
+    config = session.config
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     if missing := len(missing_jars()):
         terminal = config.get_terminal_writer()
-        ensure_jars(lambda done, _: terminal.write(f"\rKafka's jars: {done} of {missing}"))
+        try:
+            ensure_jars(lambda done, _: terminal.write(f"\rKafka's jars: {done} of {missing}"))
+        except JarsUnavailable as error:
+            pytest.exit(str(error), returncode=1)
         terminal.line("; later runs need no registry")
     config.stash[_FOLDER] = servers.prepare()
 

@@ -57,7 +57,7 @@ def run(
     """Draft a month: pins what counts, waits for it, and shows where every hour went."""
     begun = _call("POST", "/v1/runs", {"period": period, "firm_ids": firm, "dry_run": dry_run})
     found = _follow(begun)
-    _show(found, [tables.run_table(found), tables.buckets_table(found)], as_json=as_json)
+    _show(found, [tables.run_table(found), "", tables.buckets_table(found)], as_json=as_json)
     if any(item["report"]["blocked"] for item in found["firms"]):
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from schemas.money import amount_text, hours_text, line_cents, minor_digits, rate_text
+from schemas.money import amount_text, clock_text, hours_text, line_cents, minor_digits, rate_text
 from services.billing.books import (
     Document,
     Explanation,
@@ -123,9 +123,10 @@ def _steps(line: Line) -> Iterable[str]:
     for row in line.rows:
         by_date[row.service_date] += row.seconds
     for day, seconds in sorted(by_date.items()):
-        yield f"{day}: {seconds} s"
+        yield f"{day}: {clock_text(seconds)}"
     change = line.difference
-    yield f"entries: {change.seconds} s, rounded {change.rounded_seconds} s"
+    worked, rounded = clock_text(change.seconds), clock_text(change.rounded_seconds)
+    yield f"entries: {worked}, rounded {rounded}"
     if line.kind == "adjustment":
         yield f"old: {_product(line, line.old)}"
         yield f"new: {_product(line, line.new)}"

@@ -1,13 +1,18 @@
 """What finance reads at the terminal: runs, invoices and explanations as tables (pure)."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from schemas.money import clock_text
+from services.tables import plain_table
 
 Json = Mapping[str, Any]
+_RIGHT: Final = frozenset(
+    {"lines", "total", "held overall", "worked", "billed", "non-billable", "written off", "held",
+     "line", "hours", "rate", "amount", "time"}
+)  # fmt: skip
 
 
 def _money(value: Json) -> str:
@@ -16,9 +21,8 @@ def _money(value: Json) -> str:
 
 def run_table(run: Json) -> Table:
     """One row a firm: what the run decided."""
-    table = Table(
-        "firm", "outcome", "lines", "total", "held", "blocked", title=f"run {run['run_id']}"
-    )
+    columns = "firm", "outcome", "lines", "total", "held overall", "blocked"
+    table = plain_table(*columns, title=f"run {run['run_id']}", right=_RIGHT)
     for firm in run["firms"]:
         report = firm["report"]
         if "total" not in report:
@@ -40,7 +44,7 @@ def buckets_table(run: Json) -> Table:
     """Where each firm's worked time of the period went, in h:mm:ss."""
     title = f"{run['period']}: worked = billed + non-billable + written off + held"
     columns = "firm", "worked", "billed", "non-billable", "written off", "held", "why held"
-    table = Table(*columns, title=title)
+    table = plain_table(*columns, title=title, right=_RIGHT)
     for firm in run["firms"]:
         for bucket in firm["report"].get("buckets_if_issued", ()):
             if bucket["service_month"] != run["period"]:
@@ -60,7 +64,7 @@ def buckets_table(run: Json) -> Table:
 
 def invoices_table(invoices: Iterable[Json]) -> Table:
     """One row an invoice."""
-    table = Table("invoice", "firm", "period", "state", "total")
+    table = plain_table("invoice", "firm", "period", "state", "total", right=_RIGHT)
     for invoice in invoices:
         table.add_row(
             invoice["number"] or invoice["invoice_id"],
@@ -78,7 +82,7 @@ def invoice_table(invoice: Json) -> Table:
     name = invoice["number"] or invoice["invoice_id"]
     title = f"{name}  {invoice['firm_id']}  {invoice['period']}  {invoice['state']}"
     columns = ["line", "month", "placement", "assistant", "role", "from", "hours", "rate", "amount"]
-    table = Table(*columns, title=title)
+    table = plain_table(*columns, title=title, right=_RIGHT)
     for line in document["lines"]:
         month = line["service_month"]
         if line["kind"] == "adjustment":
@@ -111,7 +115,9 @@ def explanation_lines(told: Json, shown: int | None) -> Iterable[str]:
 
 def rates_table(rates: Iterable[Json]) -> Table:
     """The rate card."""
-    table = Table("country", "role", "phase", "firm", "placement", "rate", "from", "until")
+    table = plain_table(
+        "country", "role", "phase", "firm", "placement", "rate", "from", "until", right=_RIGHT
+    )
     for rate in rates:
         table.add_row(
             rate["country"], rate["role"], rate["phase"], rate["firm_id"], rate["placement_id"],
@@ -122,7 +128,7 @@ def rates_table(rates: Iterable[Json]) -> Table:
 
 def timesheet_table(entries: Iterable[Json]) -> Table:
     """A firm's entries of some dates."""
-    table = Table("entry", "date", "placement", "status", "time", "approved")
+    table = plain_table("entry", "date", "placement", "status", "time", "approved", right=_RIGHT)
     for entry in entries:
         table.add_row(
             entry["entry_id"], entry["service_date"], entry["placement_id"], entry["status"],

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
+
+from services.tables import plain_table
 
 Json = Mapping[str, Any]
 TASK_TYPES: Final = {
@@ -60,13 +60,7 @@ def figures_table(answer: Json) -> RenderableType:
         (answer["firm_id"], "bold"),
         f" · {_span(answer['from_date'], answer['to_date'])} · {answer['timezone']}\n",
     )
-    table = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
+    table = plain_table()
     for name in ("metric", "phase"):
         table.add_column(name, no_wrap=True)
     if len(windows) > 1:
@@ -121,16 +115,7 @@ def _heading(card: Json) -> RenderableType:
 
 
 def _phase_table(whole: Json, rows: Sequence[Json]) -> RenderableType:
-    table = Table(
-        title=f"\n{whole['phase'].upper()}",
-        title_style="bold",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
+    table = plain_table(title=f"\n{whole['phase'].upper()}")
     table.add_column("placement", min_width=10, overflow="fold")
     for name, width in (
         ("turnaround", 12),
@@ -210,13 +195,7 @@ def _hours_table(whole: Json, rows: Sequence[Json]) -> RenderableType:
     cards = [row for row in (whole, *rows) if row["hours_by_task_type"]]
     if not cards:
         return Text("")
-    table = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
+    table = plain_table()
     table.add_column("hours by task", min_width=13, overflow="fold")
     for name in TASK_TYPES.values():
         table.add_column(name, justify="right", min_width=8)

@@ -27,10 +27,10 @@ def test_a_regular_line_is_explained_by_dates_seconds_rate_and_amount():
     found = explain(july, 1)
     assert isinstance(found, Explanation)
     assert found.steps == (
-        "2026-07-06: 3600 s",
-        "2026-07-07: 3480 s",
-        "2026-07-08: 3720 s",
-        "entries: 10800 s, rounded 11160 s",
+        "2026-07-06: 1:00:00",
+        "2026-07-07: 0:58:00",
+        "2026-07-08: 1:02:00",
+        "entries: 3:00:00, rounded 3:06:00",
         "3.10 hours at 15.25 USD = 47.28 USD",
     )
     assert found.old_proved

@@ -1,6 +1,9 @@
 """Jars: the lock is whole, and nothing but what it names is ever used."""
 
+import os
 import shutil
+import subprocess
+import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -66,6 +69,24 @@ def test_a_registry_that_does_not_answer_is_one_sentence(cache, monkeypatch):
         ensure_jars()
     assert list(cache.glob("*.jar")) == []
     assert list(cache.glob(".fetch-*")) == []
+
+
+def test_a_first_test_run_fetches_jars_or_says_so_in_one_sentence(cache):
+    """The terminal of a run that has just begun is not there yet: this once ended every first run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/schemas/test_money.py"],
+        cwd=LOCK.parent.parent.parent,
+        env=os.environ | {"HTTPS_PROXY": "http://127.0.0.1:1"},  # nobody listens there
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert f"Kafka's jars: 0 of {len(read_lock())}" in done.stdout
+    assert "come once from the Maven registry: connect to it" in done.stdout
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+    assert done.returncode == 1
+    assert list(cache.glob("*.jar")) == []
 
 
 def test_a_jar_is_named_by_its_coordinate():
