@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).parent.parent.parent / "README.md"
-VARIES = re.compile(r"@[0-9]+|run-[0-9a-f]+|as of |events a second|└|┏|┡|├|─{5}|…| run ")
+VARIES = re.compile(r"@[0-9]+|run-[0-9a-f]+|as of |events a second|─{5}|…|\.csv$")
 
 
 def words(line):
