@@ -41,6 +41,7 @@ format: $(STAMP) ## put the code in its common form
 lock: $(STAMP) ## resolve the dependencies again and write their hashes
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements/runtime.txt
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements/dev.txt
+	@uv pip compile tests/bench/peers/requirements.in --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements/peers.txt
 
 clean: ## remove what was installed and built, but no data
 	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -72,7 +72,7 @@ def test_a_registry_that_does_not_answer_is_one_sentence(cache, monkeypatch):
 
 
 def test_a_first_test_run_fetches_jars_or_says_so_in_one_sentence(cache):
-    """The terminal of a run that has just begun is not there yet: this once ended every first run."""
+    """The terminal of a run that has just begun is not there yet: it once ended every first run."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/schemas/test_money.py"],
         cwd=LOCK.parent.parent.parent,
