@@ -1,51 +1,33 @@
 """Accuracy: how many tasks were accepted as they first came, and how many were looked at at all."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
-from services.metrics.figures import Definition, Member, Timing, Window, Work
+from services.metrics.cohorts import Definition, Member, Timing, Window, Work
+from services.metrics.records import Task
 
 
 def measure_first_pass(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks whose first review by a person lies in a window."""
     del timing
-    for placed in work.tasks:
-        task = placed.task
-        review = task.first_review
-        first = task.first_outcome
-        if first is None or not window.holds(work.day_of(first.at)):
-            continue
-        excluded = "cancelled" if task.state == "cancelled" else None
-        if review is None:
+    for found in work.anchored(window, _first_reviewed_at):
+        excluded = found.cancelled
+        if found.task.first_review is None:
             excluded = excluded or "auto_timeout"
-        yield Member(
-            "task",
-            task.task_id,
-            placed.place,
-            work.day_of(first.at),
-            first.at,
-            hit=None if excluded else first.outcome == "accepted",
-            excluded=excluded,
-        )
+        first = found.task.first_outcome
+        yield found.member(hit=first is not None and first.outcome == "accepted", excluded=excluded)
+
+
+def _first_reviewed_at(task: Task) -> datetime | None:
+    return task.first_outcome.at if task.first_outcome else None
 
 
 def measure_coverage(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks first submitted in a window; those that a person reviewed, ever, are hits."""
     del timing
-    for placed in work.tasks:
-        task = placed.task
-        at = task.first_submitted_at
-        if at is None or not window.holds(work.day_of(at)):
-            continue
-        excluded = "cancelled" if task.state == "cancelled" else None
-        yield Member(
-            "task",
-            task.task_id,
-            placed.place,
-            work.day_of(at),
-            at,
-            hit=None if excluded else task.first_review is not None,
-            excluded=excluded,
-        )
+    for found in work.anchored(window, lambda task: task.first_submitted_at):
+        reviewed = found.task.first_review is not None
+        yield found.member(hit=reviewed, excluded=found.cancelled)
 
 
 FIRST_PASS_ACCEPTANCE = Definition(

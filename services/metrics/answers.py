@@ -7,15 +7,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from services.metrics.figures import (
-    Clock,
-    Dimension,
-    Figure,
-    Granularity,
-    PhaseName,
-    Unit,
-    Window,
-)
+from services.metrics.cohorts import Clock, Dimension, PhaseName, Unit, Window
+from services.metrics.figures import Figure, Granularity
 from services.metrics.scorecards import Card, Notices
 
 SPAN_DAYS_MAX: Final = 731

@@ -35,7 +35,8 @@ from services.metrics.answers import (
     WeekPath,
 )
 from services.metrics.catalogue import DEFINITIONS, choose
-from services.metrics.figures import Member, Question, Timing, answer, phase_of
+from services.metrics.cohorts import Member, Timing
+from services.metrics.figures import Question, answer, phase_of
 from services.metrics.gather import load_data_as_of, load_work
 from services.metrics.scorecards import make_scorecard, pooled_span
 from services.postgres import Connection

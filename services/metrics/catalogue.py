@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from services.metrics.accuracy import FIRST_PASS_ACCEPTANCE, REVIEW_COVERAGE
+from services.metrics.cohorts import Definition
 from services.metrics.escalations import ESCALATION_RATE
-from services.metrics.figures import Definition
 from services.metrics.hours import HOURS, HOURS_BY_TASK_TYPE
 from services.metrics.throughput import OPEN_OVERDUE, THROUGHPUT
 from services.metrics.turnaround import SLACK, TURNAROUND

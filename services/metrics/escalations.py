@@ -7,7 +7,7 @@ from schemas.events import EscalationData
 from schemas.facts import Cut, Fact
 from schemas.order import standing
 from services.metrics import pairs
-from services.metrics.figures import Definition, Member, Timing, Window, Work
+from services.metrics.cohorts import Definition, Member, Timing, Window, Work
 from services.metrics.records import PlacedEscalation
 from services.metrics.tasks import place_work
 
@@ -35,21 +35,8 @@ def fold_escalation(
 def measure_rate(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks first worked on in a window, and the escalations in it about no task."""
     del timing
-    for placed in work.tasks:
-        task = placed.task
-        at = task.first_worked_at
-        if at is None or not window.holds(work.day_of(at)):
-            continue
-        excluded = "cancelled" if task.state == "cancelled" else None
-        yield Member(
-            "task",
-            task.task_id,
-            placed.place,
-            work.day_of(at),
-            at,
-            hit=None if excluded else bool(task.escalations),
-            excluded=excluded,
-        )
+    for found in work.anchored(window, lambda task: task.first_worked_at):
+        yield found.member(hit=bool(found.task.escalations), excluded=found.cancelled)
     for loose in work.escalations:
         if not loose.escalations:
             continue

@@ -9,115 +9,26 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final, Literal, NamedTuple
 
-from schemas.periods import Month, Week, day_start, local_date
-from schemas.segments import Segment
-from services.metrics.calendars import BusinessClock
-from services.metrics.records import Placed, PlacedEscalation, PlacedTask
+from schemas.periods import Month, Week, day_start
+from services.metrics.cohorts import (
+    Clock,
+    Definition,
+    Dimension,
+    Member,
+    PhaseName,
+    Timing,
+    Unit,
+    Window,
+    Work,
+)
+from services.metrics.records import Placed
 from services.metrics.shares import LISTED_BELOW, percentile_seconds, share
 
-Clock = Literal["wall", "firm_business"]
 Granularity = Literal["day", "week", "month", "all"]
-PhaseName = Literal["active", "shadow", "trial", "unknown"]
-Dimension = Literal["assistant", "placement", "task_type", "phase", "country"]
-Unit = Literal["seconds", "share", "tasks"]
 PHASES: Final[tuple[PhaseName, ...]] = ("active", "shadow", "trial")
-
-
-class Window(NamedTuple):
-    """[from_date, to_date) of the firm's zone."""
-
-    from_date: date
-    to_date: date
-
-    def holds(self, day: date) -> bool:
-        """Say whether a firm-local date lies inside."""
-        return self.from_date <= day < self.to_date
-
-
-@dataclass(frozen=True, slots=True)
-class OpenEntry:
-    """A timer that runs, or whose start is missing: it has no hours yet."""
-
-    entry_id: str
-    at: datetime
-    place: Placed
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a firm's figures are made of; `as_of` is the instant up to which stock is counted."""
-
-    zone: str
-    as_of: datetime
-    business: BusinessClock | None
-    tasks: Sequence[PlacedTask] = ()
-    escalations: Sequence[PlacedEscalation] = ()
-    segments: Sequence[Segment] = ()
-    open_entries: Sequence[OpenEntry] = ()
-
-    def day_of(self, instant: datetime) -> date:
-        """Return the firm-local date of an instant."""
-        return local_date(instant, self.zone)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How elapsed time is counted: in which clock, and without the waits on others."""
-
-    clock: Clock = "wall"
-    net: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One task, escalation or entry of a cohort.
-
-    day       the firm-local date of its anchor, which puts it into a window
-    seconds   what it measures, for a metric of durations; `hit`: whether it counts in the share
-    excluded  why it is left out; None: it counts
-    span      between which instants `seconds` were counted
-    """
-
-    kind: Literal["task", "escalation", "entry"]
-    subject_id: str
-    place: Placed
-    day: date
-    at: datetime | None = None
-    seconds: int | None = None
-    hit: bool | None = None
-    excluded: str | None = None
-    span: tuple[datetime, datetime] | None = None
-
-
-Measure = Callable[[Work, Window, Timing], Iterable[Member]]
-
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """What a metric means, in words and in code.
-
-    anchor   what puts a task into a window; a stock metric is counted as of the window's end
-    clocks   the clocks that it can be counted in; empty: it counts no elapsed time
-    beside   metrics that always stand beside it
-    grouped  dimensions that it always has
-    """
-
-    metric: str
-    version: int
-    title: str
-    unit: Unit
-    summary: Literal["durations", "share", "count", "sum"]
-    anchor: str
-    formula: str
-    edges: str
-    measure: Measure
-    clocks: tuple[Clock, ...] = ()
-    beside: tuple[str, ...] = ()
-    grouped: tuple[Dimension, ...] = ()
-    is_stock: bool = False
 
 
 class Interval(NamedTuple):
@@ -210,14 +121,6 @@ def windows(span: Window, granularity: Granularity) -> tuple[Window, ...]:
         found.append(Window(start, end))
         start = end
     return tuple(found)
-
-
-def stock_instant(work: Work, window: Window) -> datetime:
-    """Return the instant at which stock is counted for a window: its last second, or now if less.
-
-    Its end already belongs to the next one.
-    """
-    return min(day_start(window.to_date, work.zone) - timedelta(seconds=1), work.as_of)
 
 
 def phase_of(place: Placed) -> PhaseName:

@@ -8,7 +8,7 @@ from schemas.periods import day_start
 from services.metrics import store
 from services.metrics.answers import DataAsOf, LogPlace
 from services.metrics.calendars import firm_clock
-from services.metrics.figures import Definition, Window, Work
+from services.metrics.cohorts import Definition, Window, Work
 from services.postgres import Connection
 
 

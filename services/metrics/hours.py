@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from schemas.segments import Segment
-from services.metrics.figures import Definition, Member, Timing, Window, Work
+from services.metrics.cohorts import Definition, Member, Timing, Window, Work
 from services.metrics.records import Placed
 
 

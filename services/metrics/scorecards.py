@@ -8,17 +8,8 @@ from typing import Final
 from schemas.directory import Directory, Placement
 from schemas.periods import Week, local_date
 from services.metrics.catalogue import DEFINITIONS
-from services.metrics.figures import (
-    PHASES,
-    Clock,
-    Figure,
-    PhaseName,
-    Question,
-    Window,
-    Work,
-    answer,
-    empty_figures,
-)
+from services.metrics.cohorts import Clock, PhaseName, Window, Work
+from services.metrics.figures import PHASES, Figure, Question, answer, empty_figures
 from services.metrics.shares import LISTED_BELOW
 
 METRICS: Final = (

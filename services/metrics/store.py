@@ -16,7 +16,7 @@ from schemas.entries import Entry
 from schemas.events import EntityKey
 from schemas.instants import instant_text
 from schemas.segments import Segment
-from services.metrics.figures import OpenEntry
+from services.metrics.cohorts import OpenEntry
 from services.metrics.records import (
     CLOSED,
     ESCALATION,

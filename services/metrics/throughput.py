@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from schemas.periods import day_start
-from services.metrics.figures import Definition, Member, Timing, Window, Work, stock_instant
+from services.metrics.cohorts import Definition, Member, Timing, Window, Work, stock_instant
 from services.metrics.records import State
 
 # A submitted task waits for the firm's review: it is not the assistant's to finish.
@@ -15,10 +15,8 @@ WAITING: frozenset[State] = frozenset(
 def measure_throughput(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks whose acceptance, the one that stands, lies in a window."""
     del timing
-    for placed in work.tasks:
-        at = placed.task.accepted_at
-        if at is not None and window.holds(work.day_of(at)):
-            yield Member("task", placed.task.task_id, placed.place, work.day_of(at), at)
+    for found in work.anchored(window, lambda task: task.accepted_at):
+        yield found.member()
 
 
 def measure_overdue(work: Work, window: Window, timing: Timing) -> Iterator[Member]:

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from schemas.fields import HoldReason
 from services.metrics.calendars import BusinessClock, Interval, union
-from services.metrics.figures import Definition, Member, Timing, Window, Work
-from services.metrics.records import PlacedTask, Task
+from services.metrics.cohorts import Anchored, Definition, Member, Timing, Window, Work
+from services.metrics.records import Task
 
 PAUSES: frozenset[HoldReason] = frozenset(
     {"waiting_on_firm", "waiting_on_client", "waiting_on_third_party"}
@@ -48,36 +48,25 @@ def _wall_seconds(start: datetime, end: datetime) -> int:
 
 def measure_turnaround(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks first submitted in a window, and those cancelled in it before that."""
-    for placed in work.tasks:
-        task = placed.task
-        at = task.first_submitted_at or task.cancelled_at
-        if at is None or not window.holds(work.day_of(at)):
-            continue
-        yield _member(work, placed, at, timing)
-
-
-def _member(work: Work, placed: PlacedTask, at: datetime, timing: Timing) -> Member:
-    task = placed.task
-    requested_at = task.requested_at
-    reason = _exclusion(task, at)
     business = work.business if timing.clock == "firm_business" else None
-    if reason is None and timing.clock == "firm_business" and business is None:
-        reason = "no_calendar"
-    day = work.day_of(at)
-    if reason is not None or requested_at is None:
-        return Member("task", task.task_id, placed.place, day, at, excluded=reason)
-    seconds = elapsed_seconds(task, requested_at, at, business, net=timing.net)
-    return Member(
-        "task", task.task_id, placed.place, day, at, seconds=seconds, span=(requested_at, at)
-    )
+    clockless = timing.clock == "firm_business" and business is None
+    for found in work.anchored(window, lambda task: task.first_submitted_at or task.cancelled_at):
+        requested_at = found.task.requested_at
+        reason = _exclusion(found) or ("no_calendar" if clockless else None)
+        if reason is not None or requested_at is None:
+            yield found.member(excluded=reason)
+            continue
+        seconds = elapsed_seconds(found.task, requested_at, found.at, business, net=timing.net)
+        yield found.member(seconds=seconds, span=(requested_at, found.at))
 
 
-def _exclusion(task: Task, at: datetime) -> str | None:
-    if task.state == "cancelled":
-        return "cancelled"
-    if task.requested_at is None:
+def _exclusion(found: Anchored) -> str | None:
+    requested_at = found.task.requested_at
+    if found.cancelled:
+        return found.cancelled
+    if requested_at is None:
         return "request_missing"
-    if at < task.requested_at:
+    if found.at < requested_at:
         return "submitted_before_request"
     return None
 
@@ -85,24 +74,13 @@ def _exclusion(task: Task, at: datetime) -> str | None:
 def measure_slack(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks first submitted in a window, with the time left until they were due."""
     del timing  # what a due date leaves is wall time
-    for placed in work.tasks:
-        task = placed.task
-        at = task.first_submitted_at
-        if at is None or not window.holds(work.day_of(at)):
+    for found in work.anchored(window, lambda task: task.first_submitted_at):
+        due_at = found.task.due_at
+        if due_at is None:
+            yield found.member(excluded=found.cancelled or "no_due_date")
             continue
-        reason = "cancelled" if task.state == "cancelled" else None
-        if reason is None and task.due_at is None:
-            reason = "no_due_date"
-        seconds = None if task.due_at is None else int((task.due_at - at).total_seconds())
-        yield Member(
-            "task",
-            task.task_id,
-            placed.place,
-            work.day_of(at),
-            at,
-            seconds=None if reason else seconds,
-            excluded=reason,
-        )
+        seconds = int((due_at - found.at).total_seconds())
+        yield found.member(seconds=seconds, excluded=found.cancelled)
 
 
 TURNAROUND = Definition(

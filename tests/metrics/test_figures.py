@@ -12,14 +12,8 @@ from schemas.directory_events import Slot
 from schemas.segments import Segment
 from services.metrics.calendars import firm_clock
 from services.metrics.catalogue import DEFINITIONS, choose
-from services.metrics.figures import (
-    OpenEntry,
-    Question,
-    Window,
-    Work,
-    answer,
-    windows,
-)
+from services.metrics.cohorts import OpenEntry, Window, Work
+from services.metrics.figures import Question, answer, windows
 from services.metrics.records import Escalation, Placed, PlacedEscalation, PlacedTask
 from services.metrics.turnaround import elapsed_seconds, pauses
 from tests.metrics.stories import minute, task_of

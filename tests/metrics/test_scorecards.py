@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 from schemas.directory import Directory, fold_placement
 from schemas.periods import Week
-from services.metrics.figures import Window, Work
+from services.metrics.cohorts import Window, Work
 from services.metrics.records import Placed, PlacedTask
 from services.metrics.scorecards import METRICS, make_scorecard, pooled_span
 from tests.metrics.stories import task_of

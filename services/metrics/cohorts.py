@@ -1,0 +1,162 @@
+"""Cohorts: the tasks, escalations and entries that a metric names, one by one, in a window."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal, NamedTuple
+
+from schemas.periods import day_start, local_date
+from schemas.segments import Segment
+from services.metrics.calendars import BusinessClock
+from services.metrics.records import Placed, PlacedEscalation, PlacedTask, Task
+
+Clock = Literal["wall", "firm_business"]
+PhaseName = Literal["active", "shadow", "trial", "unknown"]
+Dimension = Literal["assistant", "placement", "task_type", "phase", "country"]
+Unit = Literal["seconds", "share", "tasks"]
+
+
+class Window(NamedTuple):
+    """[from_date, to_date) of the firm's zone."""
+
+    from_date: date
+    to_date: date
+
+    def holds(self, day: date) -> bool:
+        """Say whether a firm-local date lies inside."""
+        return self.from_date <= day < self.to_date
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEntry:
+    """A timer that runs, or whose start is missing: it has no hours yet."""
+
+    entry_id: str
+    at: datetime
+    place: Placed
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a firm's figures are made of; `as_of` is the instant up to which stock is counted."""
+
+    zone: str
+    as_of: datetime
+    business: BusinessClock | None
+    tasks: Sequence[PlacedTask] = ()
+    escalations: Sequence[PlacedEscalation] = ()
+    segments: Sequence[Segment] = ()
+    open_entries: Sequence[OpenEntry] = ()
+
+    def day_of(self, instant: datetime) -> date:
+        """Return the firm-local date of an instant."""
+        return local_date(instant, self.zone)
+
+    def anchored(
+        self, window: "Window", anchor: Callable[[Task], datetime | None]
+    ) -> Iterator["Anchored"]:
+        """Name the tasks whose anchor has happened, on a date of a window."""
+        for placed in self.tasks:
+            at = anchor(placed.task)
+            if at is not None and window.holds(day := self.day_of(at)):
+                yield Anchored(placed, at, day)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How elapsed time is counted: in which clock, and without the waits on others."""
+
+    clock: Clock = "wall"
+    net: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One task, escalation or entry of a cohort.
+
+    day       the firm-local date of its anchor, which puts it into a window
+    seconds   what it measures, for a metric of durations; `hit`: whether it counts in the share
+    excluded  why it is left out; None: it counts
+    span      between which instants `seconds` were counted
+    """
+
+    kind: Literal["task", "escalation", "entry"]
+    subject_id: str
+    place: Placed
+    day: date
+    at: datetime | None = None
+    seconds: int | None = None
+    hit: bool | None = None
+    excluded: str | None = None
+    span: tuple[datetime, datetime] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """A task with the instant, and its firm-local date, that puts it into a window."""
+
+    placed: PlacedTask
+    at: datetime
+    day: date
+
+    @property
+    def task(self) -> Task:
+        """The task itself."""
+        return self.placed.task
+
+    @property
+    def cancelled(self) -> str | None:
+        """Why the task is left out when it was cancelled, whatever else happened to it."""
+        return "cancelled" if self.task.state == "cancelled" else None
+
+    def member(
+        self,
+        *,
+        hit: bool | None = None,
+        seconds: int | None = None,
+        span: tuple[datetime, datetime] | None = None,
+        excluded: str | None = None,
+    ) -> Member:
+        """Make the task a member of a cohort; one that is left out measures nothing."""
+        if excluded is not None:
+            hit = seconds = span = None
+        return Member(
+            "task", self.task.task_id, self.placed.place, self.day, self.at,
+            seconds=seconds, hit=hit, excluded=excluded, span=span,
+        )  # fmt: skip
+
+
+Measure = Callable[[Work, Window, Timing], Iterable[Member]]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a metric means, in words and in code.
+
+    anchor   what puts a task into a window; a stock metric is counted as of the window's end
+    clocks   the clocks that it can be counted in; empty: it counts no elapsed time
+    beside   metrics that always stand beside it
+    grouped  dimensions that it always has
+    """
+
+    metric: str
+    version: int
+    title: str
+    unit: Unit
+    summary: Literal["durations", "share", "count", "sum"]
+    anchor: str
+    formula: str
+    edges: str
+    measure: Measure
+    clocks: tuple[Clock, ...] = ()
+    beside: tuple[str, ...] = ()
+    grouped: tuple[Dimension, ...] = ()
+    is_stock: bool = False
+
+
+def stock_instant(work: Work, window: Window) -> datetime:
+    """Return the instant at which stock is counted for a window: its last second, or now if less.
+
+    Its end already belongs to the next one.
+    """
+    return min(day_start(window.to_date, work.zone) - timedelta(seconds=1), work.as_of)
