@@ -237,3 +237,20 @@ select entity_id, type, source, event_id as id, event_time as time, received_at,
        partition, "offset"
 from fact where firm_id = $1 and kind = 'entry' and entity_id = any($2::text[])
 order by entity_id, event_time, topic, partition, "offset";
+
+-- name: load_entry_states
+-- Everything that an entry's row says, to be hashed.
+select firm_id, entry_id, placement_id, assistant_id, state::text, segments::text
+from entry order by firm_id, entry_id;
+
+-- name: load_failed_entries
+-- Entries whose last fold failed, to be hashed.
+select firm_id, entity_id from entity where kind = 'entry' and failed is not null
+order by firm_id, entity_id;
+
+-- name: load_directory_states
+-- The directory as this house folded it, to be hashed.
+select 'firm' as kind, firm_id, '' as id, known, state::text from firm
+union all select 'placement', firm_id, placement_id, known, state::text from placement
+union all select 'assistant', '', assistant_id, known, state::text from assistant
+order by 1, 2, 3;

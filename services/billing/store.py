@@ -18,6 +18,7 @@ from services.billing.books import BookEntry, Document, Draft, Increment, Issued
 from services.billing.invoices import content, issued_lines, read_document
 from services.postgres import Connection
 from services.sql import queries
+from services.states import hash_states
 
 SQL = queries(Path(__file__).with_name("queries.sql"))
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
@@ -302,3 +303,17 @@ async def settle(
 ) -> None:  # fmt: skip
     """Close a month of a firm."""
     await conn.execute(SQL.append_settlement, firm_id, period, run_id, invoice_id, actor, now)
+
+
+# Proving
+
+
+async def state_hash(conn: Connection) -> str:
+    """Hash all state that comes from the log: equal logs give equal hashes, however they came.
+
+    Positions, row versions and the time of storing are not state; decisions and invoices are not
+    derived. Runs as the writer.
+    """
+    return await hash_states(
+        conn, SQL, ("load_entry_states", "load_failed_entries", "load_directory_states")
+    )

@@ -1,7 +1,5 @@
 """All SQL of metrics, one function a statement or two: values of the pure rooms in and out."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -9,12 +7,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import asyncpg
 from pydantic import TypeAdapter
 
 from schemas.entries import Entry
 from schemas.events import EntityKey
-from schemas.instants import instant_text
 from schemas.segments import Segment
 from services.metrics.cohorts import OpenEntry
 from services.metrics.records import (
@@ -27,6 +23,7 @@ from services.metrics.records import (
 )
 from services.postgres import Connection
 from services.sql import queries
+from services.states import hash_states
 
 SQL = queries(Path(__file__).with_name("queries.sql"))
 _PLACE: TypeAdapter[Placed] = TypeAdapter(Placed)
@@ -225,23 +222,14 @@ async def state_hash(conn: Connection) -> str:
 
     Positions, row versions and the time of storing are not state. Runs as the writer.
     """
-    digest = hashlib.sha256()
-    async with conn.transaction(isolation="repeatable_read", readonly=True):
-        for name in (
+    return await hash_states(
+        conn,
+        SQL,
+        (
             "load_task_states",
             "load_escalation_states",
             "load_entry_states",
             "load_segment_states",
             "load_directory_states",
-        ):
-            digest.update(f"{name}\n".encode())
-            async for row in conn.cursor(SQL[name]):
-                digest.update(_line(row))
-    return digest.hexdigest()
-
-
-def _line(row: asyncpg.Record) -> bytes:
-    values = [
-        instant_text(value) if isinstance(value, datetime) else value for value in row.values()
-    ]
-    return json.dumps(values, default=str, ensure_ascii=False).encode() + b"\n"
+        ),
+    )

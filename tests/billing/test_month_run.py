@@ -148,11 +148,16 @@ async def test_a_rebuild_changes_neither_entries_nor_the_next_draft(billing):
     await put(billing.settings, [entry("a", 30), entry("b", 45, at=90)])
     before = await billing.run("2026-07", dry_run=True)
     conn = await connect(billing.settings, "billing", "writer")
+    hashed = await store.state_hash(conn)
     await rebuild(conn)
-    await conn.close()
     after = await billing.run("2026-07", dry_run=True)
     lines = [run["firms"][0]["report"]["lines"] for run in (before, after)]
     assert lines[0] == lines[1]
+    assert await store.state_hash(conn) == hashed
+    await put(billing.settings, [amended("a", 31, 1)])
+    await billing.settle()
+    assert await store.state_hash(conn) != hashed
+    await conn.close()
 
 
 async def test_every_statement_is_one_that_the_schema_knows(settings):

@@ -8,6 +8,7 @@ import pytest
 
 from schemas.envelope import read_event
 from schemas.events import entity_of
+from services.billing import store as billing_store
 from services.billing.consumer import READING as BILLING
 from services.consuming import consume
 from services.demo.workload import simulate
@@ -73,14 +74,14 @@ async def test_hours_agree_and_a_rebuild_gives_the_same_hash(settings, workload)
     async with reading(settings, METRICS, BILLING):
         await settle(settings, METRICS, metrics)
         await settle(settings, BILLING, billing)
-        before = await store.state_hash(metrics)
+        before = await store.state_hash(metrics), await billing_store.state_hash(billing)
         billed = [tuple(row) for row in await billing.fetch(BILLED)]
         assert [tuple(row) for row in await metrics.fetch(MEASURED)] == billed
         assert sum(seconds for _, _, seconds in billed) > 500 * 3600
         await asyncio.gather(rebuild(metrics), rebuild(billing))
         await settle(settings, METRICS, metrics)
         await settle(settings, BILLING, billing)
-    assert await store.state_hash(metrics) == before
+    assert (await store.state_hash(metrics), await billing_store.state_hash(billing)) == before
     assert [tuple(row) for row in await billing.fetch(BILLED)] == billed
     assert await metrics.fetchval("select count(*) from entity where failed is not null") == 0
     await metrics.close()
