@@ -136,6 +136,7 @@ class EmbeddedKafka:
             "log.dirs": str(self.folder / "data"),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
+            "group.min.session.timeout.ms": "1000",
             "offsets.topic.replication.factor": "1",
             "offsets.topic.num.partitions": "3",
             "offsets.topic.segment.bytes": "1048576",

@@ -149,24 +149,30 @@ async def apply(conn: Connection, reading: Reading, batch: Batch) -> None:
     """Apply a batch with its offset in one transaction. Raises `Fenced`."""
     facts, rows, parked = await _read(reading, batch)
     async with conn.transaction():
+        # failpoint poll.begun
         moved = await conn.fetchval(
             SQL.advance, batch.topic, batch.partition, batch.topic_id, batch.first, batch.next
         )
         if moved is None:
             raise Fenced
+        # failpoint poll.fenced
         if rows:
             await conn.execute(SQL.insert_facts, *_columns(rows))
         if parked:
             await conn.execute(SQL.insert_quarantine, *_columns(map(parked_row, parked)))
+        # failpoint poll.facts_written
         added = Counter(fact.entity for fact in facts)
         fresh = {fact.position: fact for fact in facts}
         await fold_directory(conn, reading, [k for k in added if k.kind in DIRECTORY_KINDS])
+        # failpoint poll.directory_folded
         await fold_entities(
             conn,
             reading,
             {key: count for key, count in added.items() if key.kind in reading.kinds},
             fresh,
         )
+        # failpoint poll.folded
+    # failpoint poll.committed
     _tell(reading, batch, facts, parked)
 
 
@@ -258,6 +264,7 @@ async def fold_directory(conn: Connection, reading: Reading, keys: Iterable[Enti
     if not pending:
         return
     await own_rows(conn, pending)
+    # failpoint directory.locked
     facts, unread = await _read_facts(await _load_rows(conn, pending), {})
     _tell_failed(reading, await save_directory(conn, facts, unread, reading.kinds))
 
@@ -278,6 +285,7 @@ async def fold_entities(
     waiting = iter(sorted(added))
     while keys := list(islice(waiting, SLICE_RECORDS_MAX // 10)):
         versions = await _load_versions(conn, keys)
+        # failpoint fold.versions_read
         for group in _slices(keys, versions, added):
             await _fold_slice(conn, reading, group, versions, added, fresh, large_too=large_too)
 
@@ -325,9 +333,11 @@ async def _fold_slice(
         }
         states, failed = await _fold(conn, reading, [k for k in pending if k not in large], fresh)
         saved = await _save_versions(conn, pending, seen, added, failed, large)
+        # failpoint fold.versions_saved
         await _save_states(
             conn, reading, [(k, states[k]) for k in pending if k in saved & set(states)]
         )
+        # failpoint fold.states_saved
         _tell_failed(reading, {key: why for key, why in failed.items() if key in saved})
         if left := sorted(large & saved):
             log.warning("entities_large", house=reading.house, count=len(left))
@@ -350,6 +360,7 @@ async def _fold(
         return {}, {}
     facts, failed = await _read_facts(await _load_rows(conn, keys), fresh)
     timelines = await share_timelines(conn, facts)
+    # failpoint fold.timelines_locked
     states: dict[EntityKey, Any] = {}
     for number, (key, found) in enumerate(facts.items(), 1):
         if number % YIELD_EVERY == 0:
@@ -424,11 +435,14 @@ async def drain_refolds(conn: Connection, reading: Reading) -> int:
         async with conn.transaction():
             rows = await conn.fetch(SQL.claim_refolds, sorted(kinds), REFOLD_SLICE)
             keys = {key_of(row) for row in rows}
+            # failpoint refold.claimed
             if kinds is DIRECTORY_KINDS:
                 await fold_directory(conn, reading, keys)
             elif keys:
                 await conn.execute(SQL.allow_long_fold)
                 await fold_entities(conn, reading, dict.fromkeys(keys, 0), {}, large_too=True)
+            # failpoint refold.folded
+        # failpoint refold.committed
         taken += len(rows)
     return taken
 

@@ -152,7 +152,7 @@ class _Reader:
             group_id=f"{settings.topic_prefix}{house}",
             enable_auto_commit=False,
             auto_offset_reset="none",
-            session_timeout_ms=6_000,
+            session_timeout_ms=int(1000 * settings.consumer_session_seconds),
             heartbeat_interval_ms=500,
             request_timeout_ms=10_000,
             metadata_max_age_ms=METADATA_MILLISECONDS,
@@ -268,6 +268,7 @@ class _Reader:
                 self._hold(place, "discontinuity", str(error))
             except STORE_ERRORS as error:
                 self._hold(place, "store", cause=error)
+        # failpoint reader.placed
         for place, found in placed.items():
             self._begin(place, found)
 
@@ -366,6 +367,7 @@ class _Reader:
         except STORE_ERRORS as error:
             self._hold(place, "store", cause=error)
             return False
+        # failpoint reader.applied
         self._holds.pop(place, None)
         self._moved_at[place] = self._loop.time()
         if self._placed.get(place) is placed:  # not revoked, nor placed anew, meanwhile

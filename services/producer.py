@@ -181,6 +181,7 @@ class Producer:
             lane.wake.set()
             waiting.append(placed)
         self._count(sum(sizes), len(sizes))
+        # failpoint producer.queued
         return await _places(waiting, until - loop.time())
 
     def _count(self, size_bytes: int, records: int) -> None:
@@ -260,6 +261,7 @@ class Producer:
             self._fill(batch, lane)
             if not lane.sent:
                 continue
+            # failpoint producer.filled
             started = asyncio.get_running_loop().time()
             confirmed = await self._send(kafka, lane, batch)
             if confirmed is None:
@@ -271,6 +273,7 @@ class Producer:
                 BATCH_SECONDS.labels(lane.topic).observe(
                     asyncio.get_running_loop().time() - started
                 )
+                # failpoint producer.confirmed
                 _resolve(lane, confirmed.offset)
             lane.sent = []
 

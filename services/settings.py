@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     produce_deadline_seconds: float = Field(
         5.0, gt=0, le=12, description="How long ingest waits for Kafka before it answers 503."
     )
+    consumer_session_seconds: float = Field(
+        6.0, ge=1, le=60, description="How long a consumer that fell silent keeps its partitions."
+    )
     log_format: Literal["json", "console"] = Field("json", description="How logs are written.")
 
     @classmethod

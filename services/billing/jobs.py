@@ -86,6 +86,8 @@ async def begin_run(
         await append_audit(
             conn, Actor(actor), "begin_run", subject=run_id, details={"period": str(period)}
         )
+        # failpoint run.pinned
+    # failpoint run.begun
     return run_id
 
 
@@ -122,11 +124,15 @@ async def draft_next(conn: Connection) -> bool:
     async with conn.transaction():
         if not run["listed"]:
             await _list_firms(conn, run)
+            # failpoint run.listed
         firm_id = await conn.fetchval(SQL.claim_firm, run["run_id"])
         if firm_id is None:
             return not run["listed"]
+        # failpoint run.claimed
         told, invoice_id = await _draft_firm(conn, run, cut, firm_id)
         await conn.execute(SQL.finish_firm, run["run_id"], firm_id, json.dumps(told), invoice_id)
+        # failpoint run.reported
+    # failpoint run.committed
     return True
 
 
@@ -147,10 +153,12 @@ async def _draft_firm(
     except UnknownFirm:
         return {"firm_id": firm_id, "outcome": "unknown_firm", "blocked": []}, None
     told = report(made)
+    # failpoint run.drafted
     if run["dry_run"] or _is_out_of_order(made):
         return told, None
     invoice_id = f"{run['run_id']}.{secrets.token_hex(4)}"
     await store.save_draft(conn, made, invoice_id)
+    # failpoint run.saved
     return told, invoice_id if made.outcome == "document" else None
 
 
@@ -174,6 +182,7 @@ async def approve(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> N
         said = "; ".join(f"{b['code']}: {b['detail']}" for b in blocked)
         raise Problem(409, "draft_blocked", f"Not to be approved: {said}")
     await conn.execute(SQL.approve_invoice, row["firm_id"], row["invoice_id"])
+    # failpoint approval.saved
     await append_audit(
         conn, Actor(actor), "approve_invoice", subject=row["invoice_id"], firm_id=row["firm_id"]
     )
@@ -189,6 +198,7 @@ async def issue(
     """
     series = f"{SERIES}-{invoice_date.year}"
     await conn.execute(SQL.lock_series, series)
+    # failpoint issue.series_locked
     row = await conn.fetchrow(SQL.lock_invoice, firm_id, invoice_id)
     assert row is not None
     if row["state"] == "issued":
@@ -198,6 +208,7 @@ async def issue(
     if issued_digest(await store.load_issued(conn, firm_id)) != row["issued_digest"]:
         raise Problem(409, "books_moved_on", "Something was issued since: start a new run")
     number, head = await store.take_number(conn, series)
+    # failpoint issue.numbered
     frozen = document(
         row["content"],
         number=f"{series}-{number:06}",
@@ -207,6 +218,7 @@ async def issue(
     )
     now = datetime.now(UTC)
     await store.issue_document(conn, firm_id, invoice_id, frozen, number)
+    # failpoint issue.frozen
     await store.settle(
         conn, firm_id, row["period"], row["run_id"], invoice_id, actor=actor, now=now
     )
@@ -214,6 +226,7 @@ async def issue(
         conn, Actor(actor), "issue_invoice", subject=frozen.number, firm_id=firm_id,
         details={"sha256": frozen.sha256},
     )  # fmt: skip
+    # failpoint issue.settled
 
 
 async def settle_without_document(
@@ -224,6 +237,7 @@ async def settle_without_document(
         return False
     now = datetime.now(UTC)
     await store.settle(conn, firm_id, run["period"], run["run_id"], None, actor=actor, now=now)
+    # failpoint settlement.saved
     await append_audit(
         conn, Actor(actor), "settle_month", subject=str(Month.of(run["period"])), firm_id=firm_id
     )

@@ -130,8 +130,10 @@ async def take_events(request: web.Request) -> web.StreamResponse:
     outcomes = admit(principal, read, now=received_at, firm_of_placement=known)
     taken = [one for one in outcomes if isinstance(one, Taken)]
     headers = headers_of(received_at, principal.id, _traceparent(request))
+    # failpoint ingest.admitted
     await put_on_log(request.app, taken, headers)
     _count(outcomes)
+    # failpoint ingest.on_the_log
     if not taken:
         raise Problem(
             422,
