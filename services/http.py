@@ -19,8 +19,14 @@ from services import openapi
 from services.auth import Principal, authenticate, require_firm
 from services.bodies import adapter, check_media, read_body, read_json, read_path, read_query
 from services.deadlines import Connection, Limits, problem_of, problem_response
+from services.postgres import (
+    CONNECT_SECONDS,
+    House,
+    firm_transaction,
+    office_transaction,
+    open_pool,
+)
 from services.postgres import Connection as PostgresConnection
-from services.postgres import House, firm_transaction, office_transaction, open_pool
 from services.problems import Fault, Problem, not_found, unavailable
 from services.routes import Handler, Route, check_routes
 from services.serving import make_ops_app, run_service
@@ -38,6 +44,7 @@ __all__ = [
     "Route",
     "body_of",
     "bytes_response",
+    "check_postgres",
     "firm_view",
     "json_response",
     "make_app",
@@ -116,6 +123,13 @@ def make_app(
         else:
             app.router.add_route(route.method, route.path, endpoint)
     return app
+
+
+async def check_postgres(app: web.Application) -> str | None:
+    """Say why the database of an application is not ready; None when it is."""
+    async with app[FIRM_POOL].acquire(timeout=CONNECT_SECONDS) as conn:
+        await conn.execute("select 1")
+    return None
 
 
 def principal_of(request: web.Request) -> Principal:

@@ -100,13 +100,13 @@ class Health:
     """What a readiness check may ask of a reader."""
 
     alarms: dict[TopicPartition, str] = field(default_factory=dict)
-    polled_at: float | None = None
+    read_at: float | None = None  # when all that is ours was last being read, in the loop's time
 
     def problem(self, now: float) -> str | None:
         """Say why the reader is not ready at `now`, in the loop's time; None when it is."""
         if self.alarms:
             return "; ".join(sorted(set(self.alarms.values())))
-        if self.polled_at is None or now - self.polled_at > SILENT_SECONDS:
+        if self.read_at is None or now - self.read_at > SILENT_SECONDS:
             return "the log is not reached"
         return None
 
@@ -122,6 +122,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             self._reader.release(place)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._reader.joined = True
         for place in assigned:
             self._reader.forget(place)
             self._reader.consumer.pause(place)
@@ -160,6 +161,7 @@ class _Reader:
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
         )
         calm(self.consumer._client)  # noqa: SLF001 (there is no public way)
+        self.joined = False
         self._house = house
         self._topics = list(topics)
         self._to = to
@@ -226,7 +228,8 @@ class _Reader:
                 self._hold(place, "poll_failed")
             await asyncio.sleep(ERROR_SECONDS)
             return {}
-        self._health.polled_at = self._loop.time()
+        if self.joined and self.consumer.assignment() <= self._placed.keys():
+            self._health.read_at = self._loop.time()
         return polled
 
     # Placing

@@ -18,10 +18,9 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.kafka import READY_TOPIC, RECORD_BYTES_MAX
+from services.kafka import RECORD_BYTES_MAX
 from services.kafka_clients import calm, stop_producer
 from services.settings import Settings
-from services.topic_ids import fetch_topic_ids
 
 BATCH_BYTES_MAX = 262_144
 QUEUE_BYTES_MAX = 32 * 1024 * 1024
@@ -30,7 +29,6 @@ BATCH_OVERHEAD_BYTES = 1024
 PLACES_MAX = 100_000
 STOP_SECONDS = 4.0
 RESTART_SECONDS = 0.5
-CHECK_SECONDS = 2.0
 
 BATCHES = Counter(
     "turnsheet_produced_batches_total", "Batches sent to Kafka, by outcome.", ["topic", "outcome"]
@@ -136,20 +134,6 @@ class Producer:
     async def wait_connected(self) -> None:
         """Return once a broker has been reached."""
         await self._connected.wait()
-
-    async def check(self) -> str | None:
-        """Ask a broker for a topic: None when it answers, else why this is not ready."""
-        kafka = self._kafka
-        if kafka is None:
-            return "kafka is not reached"
-        asking = asyncio.ensure_future(
-            fetch_topic_ids(kafka.client, [self._settings.topic(READY_TOPIC)])
-        )
-        asking.add_done_callback(_seen)
-        await asyncio.wait({asking}, timeout=CHECK_SECONDS)
-        if not asking.done() or asking.cancelled() or asking.exception() is not None:
-            return "kafka does not answer"
-        return None if asking.result() else "the topics are not made"
 
     async def produce(
         self, topic: str, records: Sequence[Record], deadline_seconds: float

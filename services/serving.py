@@ -4,8 +4,9 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
@@ -18,6 +19,7 @@ from services.settings import Settings
 
 Check = Callable[[], Awaitable[str | None]]
 CHECK_SECONDS: Final = 3.0
+BESIDE_SECONDS: Final = 6.0
 log = structlog.get_logger()
 
 
@@ -52,6 +54,23 @@ def make_ops_app(checks: Mapping[str, Check], *, seconds: float = CHECK_SECONDS)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     return app
+
+
+@asynccontextmanager
+async def beside(
+    *work: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+) -> AsyncIterator[tuple[asyncio.Task[None], ...]]:
+    """Have work done beside an application for the length of a block.
+
+    At its end each is told to stop by its event, and cut off when it takes too long.
+    """
+    stop = asyncio.Event()
+    tasks = tuple(asyncio.create_task(begin(stop)) for begin in work)
+    yield tasks
+    stop.set()
+    await asyncio.wait(tasks, timeout=BESIDE_SECONDS)
+    for task in tasks:
+        task.cancel()
 
 
 async def _ask(check: Check, seconds: float) -> tuple[str | None, float]:

@@ -2,22 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiohttp import web
 
 from services.consuming import consume
-from services.http import FIRM_POOL, make_app, make_ops_app
-from services.ingest import store
+from services.http import check_postgres, make_app, make_ops_app
 from services.ingest.api import PRODUCER, ROUTES, SETTINGS, WRITER_POOL
 from services.ingest.consumer import READING
 from services.kafka import READY_TOPIC
 from services.postgres import open_pool
 from services.producer import OutcomeUnknown, Producer, Record
-from services.serving import Check
+from services.serving import Check, beside
 from services.settings import Settings
 
 CONSUMING = web.AppKey("consuming", asyncio.Task[None])
-STOP_SECONDS = 5.0
 READY_SECONDS = 2.0
 
 
@@ -32,7 +31,7 @@ def build_app(settings: Settings) -> web.Application:
 def build_ops(app: web.Application) -> web.Application:
     """Put the health of a built door together."""
     checks: dict[str, Check] = {
-        "postgres": lambda: _check_postgres(app),
+        "postgres": lambda: check_postgres(app),
         "kafka": lambda: _check_kafka(app),
         "directory": lambda: _check_directory(app),
     }
@@ -52,16 +51,8 @@ async def _producer(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _directory(app: web.Application) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    app[CONSUMING] = asyncio.create_task(consume(app[SETTINGS], READING, stop))
-    yield
-    stop.set()
-    await asyncio.wait({app[CONSUMING]}, timeout=STOP_SECONDS)
-    app[CONSUMING].cancel()
-
-
-async def _check_postgres(app: web.Application) -> str | None:
-    return None if await store.answers(app[FIRM_POOL]) else "no answer"
+    async with beside(partial(consume, app[SETTINGS], READING)) as (app[CONSUMING],):
+        yield
 
 
 async def _check_kafka(app: web.Application) -> str | None:

@@ -7,10 +7,6 @@ from placement
 where known and placement_id = any($1::text[])
 group by placement_id;
 
--- name: answer
--- See that the database answers.
-select 1;
-
 -- name: lock_imports
 -- Let one import at a time look at what is known and claim its rows; it is short.
 select pg_advisory_xact_lock(hashtextextended('ingest.import', 0));

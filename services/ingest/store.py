@@ -18,12 +18,6 @@ async def load_firms_of_placements(pool: Pool, placement_ids: Sequence[str]) -> 
     return {row["placement_id"]: row["firm_id"] for row in rows}
 
 
-async def answers(pool: Pool) -> bool:
-    """Say that the database answers; raise what keeps it from it."""
-    async with pool.acquire(timeout=CONNECT_SECONDS) as conn:
-        return bool(await conn.fetchval(SQL.answer))
-
-
 async def lock_imports(conn: Connection) -> None:
     """Wait until no other import is between its look at what is known and its claim."""
     await conn.execute(SQL.lock_imports)

@@ -2,23 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
 from services.consuming import consume
 from services.folding import Health
-from services.http import FIRM_POOL, make_app, make_ops_app
+from services.http import check_postgres, make_app, make_ops_app
 from services.metrics.api import ROUTES
 from services.metrics.consumer import READING
-from services.postgres import CONNECT_SECONDS
-from services.serving import Check
+from services.serving import Check, beside
 from services.settings import Settings
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 HEALTH: Final = web.AppKey("health", Health)
 CONSUMING: Final = web.AppKey[asyncio.Task[None]]("consuming")
-STOP_SECONDS = 6.0
 
 
 def build_app(settings: Settings) -> web.Application:
@@ -33,25 +32,16 @@ def build_app(settings: Settings) -> web.Application:
 def build_ops(app: web.Application) -> web.Application:
     """Put the health of a built app together."""
     checks: dict[str, Check] = {
-        "postgres": lambda: _check_postgres(app),
+        "postgres": lambda: check_postgres(app),
         "log": lambda: _check_log(app),
     }
     return make_ops_app(checks)
 
 
 async def _consuming(app: web.Application) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    app[CONSUMING] = asyncio.create_task(consume(app[SETTINGS], READING, stop, app[HEALTH]))
-    yield
-    stop.set()
-    await asyncio.wait({app[CONSUMING]}, timeout=STOP_SECONDS)
-    app[CONSUMING].cancel()
-
-
-async def _check_postgres(app: web.Application) -> str | None:
-    async with app[FIRM_POOL].acquire(timeout=CONNECT_SECONDS) as conn:
-        await conn.execute("select 1")
-    return None
+    async with beside(partial(consume, app[SETTINGS], READING, health=app[HEALTH])) as (task,):
+        app[CONSUMING] = task
+        yield
 
 
 async def _check_log(app: web.Application) -> str | None:

@@ -4,6 +4,7 @@ from datetime import date
 
 from services.folding import rebuild
 from services.metrics.store import state_hash
+from tests.health import health
 from tests.log import DIRECTORY, entry, event
 
 CALENDAR = event(
@@ -451,9 +452,4 @@ async def test_a_rebuild_gives_the_same_state_whatever_came_twice(house):
 
 
 async def test_the_house_is_ready_once_it_reads_the_log(house):
-    await house.settle()
-    async with house.http.get(house.ops_url + "/readyz") as response:
-        assert (response.status, set((await response.json())["checks"])) == (
-            200,
-            {"postgres", "log"},
-        )
+    assert await health(house.http, house.ops_url) == (200, {})

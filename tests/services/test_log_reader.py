@@ -21,7 +21,7 @@ async def consume_once(settings, tally_house):
 async def alarm_of(health):
     await until(lambda: health.alarms)
     (reason,) = set(health.alarms.values())
-    assert health.problem(health.polled_at or 0) == reason
+    assert health.problem(health.read_at or 0) == reason
     return reason
 
 
