@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from services.bodies import adapter
 from services.problems import MEDIA_TYPE, ProblemDocument
-from services.routes import JSON, Route
+from services.routes import JSON, KEY_HEADER, KEY_PATTERN, Route
 
 Document: TypeAlias = dict[str, Any]
 _Key: TypeAlias = tuple[int, Literal["request", "response", "problem"]]
@@ -21,6 +21,38 @@ _ABOUT: Final = (
     " answers 404, like what does not exist. Reads carry a strong ETag; HEAD answers like GET,"
     " without a body."
 )
+
+
+_EVERY: Final[Document] = {
+    "X-Request-ID": {
+        "description": "Names this request in our logs.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    }
+}
+_ETAG: Final[Document] = {
+    "description": "Send it as If-None-Match: an unchanged answer is 304.",
+    "required": True,
+    "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
+}
+_SECONDS: Final[Document] = {
+    "description": "Seconds after which the same call may come again.",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9]+$"},
+}
+_TAGGED: Final[Document] = {"ETag": _ETAG}
+_ALONG: Final[dict[int, Document]] = {
+    304: _TAGGED,
+    401: {
+        "WWW-Authenticate": {
+            "description": "How to say who calls.",
+            "required": True,
+            "schema": {"type": "string"},
+        }
+    },
+    429: {"Retry-After": _SECONDS},
+    503: {"Retry-After": _SECONDS},
+}
 
 
 def describe(service: str, routes: Sequence[Route]) -> Document:
@@ -73,7 +105,7 @@ def _operation(
     operation: Document = {
         "operationId": _operation_id(route),
         "summary": route.summary,
-        "parameters": [*_variables(route), *_queries(route)],
+        "parameters": [*_variables(route), *_queries(route), *_headers(route)],
         "responses": _responses(route, response, schemas[_PROBLEM]),
     }
     if route.description:
@@ -116,6 +148,20 @@ def _queries(route: Route) -> list[Document]:
     ]
 
 
+def _headers(route: Route) -> list[Document]:
+    if not route.keyed:
+        return []
+    return [
+        {
+            "name": KEY_HEADER,
+            "in": "header",
+            "required": True,
+            "description": "A key of your own making: the same call under it is safe to repeat.",
+            "schema": {"type": "string", "pattern": KEY_PATTERN},
+        }
+    ]
+
+
 def _properties(model: type[BaseModel] | None) -> dict[str, tuple[Document, bool]]:
     """List a flat model's fields by their outer names, with schema and whether they must be."""
     if model is None:
@@ -143,21 +189,37 @@ def _inlined(schema: Any, shared: Document) -> Any:
 
 def _responses(route: Route, schema: Document | None, problem: Document) -> Document:
     answer: Document = {"description": HTTPStatus(route.status).phrase}
+    answer["headers"] = {name: _header(says) for name, says in route.headers} | _EVERY
+    if route.method == "GET":
+        answer["headers"] |= _TAGGED
     if schema is not None or route.media != JSON:
         answer["content"] = {route.media: {"schema": schema or {"type": "string"}}}
-    statuses = {422, 500, 503} | ({401, 403} if route.scope is not None else set())
+    found = {str(route.status): answer}
+    for status in sorted(_statuses(route)):
+        refusal: Document = {"description": HTTPStatus(status).phrase}
+        found[str(status)] = refusal
+        refusal["headers"] = _EVERY | _ALONG.get(status, {})
+        if status != 304:
+            refusal["content"] = {MEDIA_TYPE: {"schema": problem}}
+    return found
+
+
+def _statuses(route: Route) -> set[int]:
+    """List the statuses of a call's refusals. What is no HTTP request answers 400 everywhere."""
+    statuses = {400, 422, 500, 503, *route.refusals}
+    if route.scope is not None:
+        statuses |= {401, 403}
     if route.method == "GET":
         statuses.add(304)
     if route.names:
         statuses.add(404)
     if route.accepts:
-        statuses |= {400, 408, 413, 415}
-    content = {MEDIA_TYPE: {"schema": problem}}
-    return {str(route.status): answer} | {
-        str(status): {"description": HTTPStatus(status).phrase}
-        | ({} if status == 304 else {"content": content})
-        for status in sorted(statuses)
-    }
+        statuses |= {408, 413, 415}
+    return statuses
+
+
+def _header(says: str) -> Document:
+    return {"description": says, "required": False, "schema": {"type": "string"}}
 
 
 def page(document: Document) -> str:

@@ -13,6 +13,8 @@ from services.auth import SCOPES, Scope
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 JSON: Final = "application/json"
+KEY_HEADER: Final = "Idempotency-Key"
+KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
 _VARIABLE: Final = re.compile(r"\{([a-z_]+)(?::[^}]*)?\}")
 
 
@@ -26,6 +28,9 @@ class Route:
     variables the model of the address's variables; without one each has to be an Id
     raw       media types of a body that the handler takes as it came: `read_raw`
     response  the model of the answer, `media` its type, `status` its code when all went well
+    refusals  statuses of problems that this call has, besides those of every call of its sort
+    headers   headers of the answer when all went well, each with what it says
+    keyed     the call has to carry an Idempotency-Key, under which it is safe to repeat
 
     A variable {firm} is checked against the token's bindings before anything else is looked at.
     """
@@ -42,6 +47,9 @@ class Route:
     raw: tuple[str, ...] = ()
     media: str = JSON
     status: int = 200
+    refusals: tuple[int, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    keyed: bool = False
     description: str = ""
     tags: tuple[str, ...] = ()
 

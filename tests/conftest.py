@@ -1,19 +1,16 @@
 """Real servers for tests that ask: a database cloned from a template, topics of its own."""
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from psycopg import sql
 
 from services.jars import JarsUnavailable, ensure_jars, missing_jars
 from services.settings import Settings
 from tests import servers
-from tests.servers import ROLE_PASSWORD, TEMPLATE, addresses
+from tests.servers import addresses
 
 hypothesis_settings.register_profile(
     "shared-cores", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -53,36 +50,11 @@ def kafka_bootstrap() -> str:
 @pytest.fixture
 def database_url() -> Iterator[str]:
     """A migrated database of the test's own, as its owner."""
-    owner = addresses()["postgres"]
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(owner, autocommit=True) as conn:
-        conn.execute(
-            sql.SQL("create database {} template {}").format(
-                sql.Identifier(name), sql.Identifier(TEMPLATE)
-            )
-        )
-    yield owner.rpartition("/")[0] + f"/{name}"
-    with psycopg.connect(owner, autocommit=True) as conn:
-        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    with servers.fresh_database() as url:
+        yield url
 
 
 @pytest.fixture
 def settings(database_url: str, kafka_bootstrap: str, tmp_path: Path) -> Settings:
     """Settings of an installation of the test's own: its database, topic prefix and ports."""
-    return Settings(
-        database_url=database_url,
-        kafka_bootstrap_servers=kafka_bootstrap,
-        home=tmp_path / "home",
-        database_role_password=ROLE_PASSWORD,
-        token_pepper="pepper-of-the-tests",
-        topic_prefix=f"t{secrets.token_hex(4)}.",
-        topic_partitions=1,
-        topic_index_bytes=65_536,
-        ingest_port=0,
-        metrics_port=0,
-        billing_port=0,
-        ingest_ops_port=0,
-        metrics_ops_port=0,
-        billing_ops_port=0,
-        log_format="console",
-    )
+    return servers.settings_of(database_url, kafka_bootstrap, tmp_path / "home")

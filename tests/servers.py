@@ -3,14 +3,17 @@
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import psycopg
+from psycopg import sql
 
 from services.embedded_kafka import EmbeddedKafka, new_kafka
 from services.embedded_postgres import EmbeddedPostgres, new_postgres
@@ -48,6 +51,41 @@ def addresses() -> dict[str, str]:
                 _write(answer, _start(folder))
     found: dict[str, str] = json.loads(answer.read_text())
     return found
+
+
+@contextmanager
+def fresh_database() -> Iterator[str]:
+    """Make a migrated database for the length of a block; give its address, as its owner."""
+    owner = addresses()["postgres"]
+    name = sql.Identifier(made := f"test_{secrets.token_hex(6)}")
+    with psycopg.connect(owner, autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("create database {} template {}").format(name, sql.Identifier(TEMPLATE))
+        )
+    yield owner.rpartition("/")[0] + f"/{made}"
+    with psycopg.connect(owner, autocommit=True) as conn:
+        conn.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+def settings_of(database_url: str, kafka: str, home: Path) -> Settings:
+    """Settings of an installation of a test's own: its database, topic prefix and ports."""
+    return Settings(
+        database_url=database_url,
+        kafka_bootstrap_servers=kafka,
+        home=home,
+        database_role_password=ROLE_PASSWORD,
+        token_pepper="pepper-of-the-tests",
+        topic_prefix=f"t{secrets.token_hex(4)}.",
+        topic_partitions=1,
+        topic_index_bytes=65_536,
+        ingest_port=0,
+        metrics_port=0,
+        billing_port=0,
+        ingest_ops_port=0,
+        metrics_ops_port=0,
+        billing_ops_port=0,
+        log_format="console",
+    )
 
 
 def stop(folder: Path) -> None:

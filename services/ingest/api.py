@@ -378,6 +378,7 @@ ROUTES: Final = (
         raw=MODES,
         response=Answer,
         status=202,
+        refusals=(429,),
         description=(
             "Structured, batch, one event a line, or binary mode with ce-* headers. 202: at least "
             "one event is on the log, and each is told apart; 422: none was accepted, `errors` "
@@ -393,6 +394,7 @@ ROUTES: Final = (
         raw=(JSON, "text/csv"),
         query=ImportQuery,
         response=ImportReport,
+        refusals=(429,),
         description=(
             "JSON with the file's text and the mapping, or the bare CSV, whose report then lists "
             "what needs a rule. The same file twice adds nothing; a later file with other rows of "

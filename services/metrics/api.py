@@ -254,6 +254,7 @@ ROUTES: Final = (
         query=MembersQuery,
         variables=MetricPath,
         response=MembersAnswer,
+        headers=(("Link", "The next page, when there is one."),),
     ),
     Route(
         "GET",

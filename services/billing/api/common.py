@@ -22,13 +22,17 @@ from services.postgres import (
     Connection,
     office_transaction,
 )
+from services.routes import KEY_HEADER, KEY_PATTERN
 from services.settings import Settings
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 WRITER_POOL: Final = web.AppKey("writer_pool", asyncpg.Pool)
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY: Final = re.compile(KEY_PATTERN)
 
-MonthText = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+# The years of schemas.instants: no month near their ends leaves what a date holds.
+MonthText = Annotated[
+    str, StringConstraints(pattern=r"^(19[7-9]|20[0-9]|21[0-9])[0-9]-(0[1-9]|1[0-2])$")
+]
 RateText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,4})?$")]
 
 
@@ -46,7 +50,7 @@ class IssueIn(Body):
 
 def request_key(request: web.Request) -> str:
     """Give the key under which a finance call is safe to repeat. Raises Problem 400."""
-    key = request.headers.get("Idempotency-Key", "")
+    key = request.headers.get(KEY_HEADER, "")
     if _KEY.fullmatch(key) is None:
         raise Problem(400, "idempotency_key_missing", "Send an Idempotency-Key of your own making")
     return key
