@@ -32,7 +32,7 @@ from services.folding import rebuild as rebuild_tables
 from services.ingest.cli import app as ingest
 from services.installation import Installation, PortTaken, StopAsked, recover, running
 from services.jars import JarsUnavailable
-from services.kafka import TopicRefused
+from services.kafka import KafkaUnreached, TopicRefused
 from services.metrics.cli import app as metrics
 from services.migrations import migrate as migrate_database
 from services.operator_tokens import FILE
@@ -43,8 +43,8 @@ from services.settings import Settings, SettingsRefused, describe, environment_n
 from services.stream import LogStream
 
 EXPECTED = (
-    AlreadyOwned, JarsUnavailable, KafkaFailed, LookupError, PortTaken, PostgresFailed,
-    ServiceFailed, SettingsRefused, TopicRefused,
+    AlreadyOwned, JarsUnavailable, KafkaFailed, KafkaUnreached, LookupError, PortTaken,
+    PostgresFailed, ServiceFailed, SettingsRefused, TopicRefused,
 )  # fmt: skip
 DOWN_SECONDS = 30.0
 WAIT_SECONDS = 0.5

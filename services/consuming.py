@@ -9,10 +9,10 @@ import structlog
 
 from schemas.events import TOPIC_OF_KIND
 from services.folding import SIGNS, SQL, Reading, apply, drain_refolds, load_offsets, place
+from services.log_health import Health
 from services.log_reader import (
     STORE_ERRORS,
     Batch,
-    Health,
     LogState,
     read_log,
     wait_or_stop,

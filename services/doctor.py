@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import psycopg
+from aiokafka.errors import KafkaConnectionError
 
 from services.children import SERVICES, find_orphans, probe
 from services.embedded_kafka import KafkaFailed, find_java
 from services.embedded_postgres import PostgresFailed, check_can_run
 from services.jars import cache_folder, missing_jars
 from services.kafka import TopicRefused, ready
+from services.kafka_clients import find_obstacle
 from services.ownership import find_owner
 from services.settings import Settings, describe, load, unknown_names
 
@@ -114,6 +116,8 @@ async def _kafka(settings: Settings) -> Finding:
             await ready(settings)
     except TopicRefused as error:
         return Finding("kafka", "a topic is not as it should be", str(error))
+    except KafkaConnectionError:
+        return Finding("kafka", *await find_obstacle(settings))
     except Exception as error:  # noqa: BLE001 (whatever it is, Kafka is not ready)
         state = f"no record went through at {place} ({type(error).__name__})"
         return Finding("kafka", state, f"{START_IT}, or check KAFKA_BOOTSTRAP_SERVERS")

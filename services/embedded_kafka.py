@@ -5,9 +5,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -36,6 +36,9 @@ class EmbeddedKafka:
     port: int
     controller_port: int
     session_milliseconds: int = 3000  # how long a broker that was killed is waited for
+    properties: Mapping[str, str] = field(default_factory=dict)  # instead of ours, beside ours
+    format_options: Sequence[str] = ()  # such as the first users
+    cluster_id: str = ""  # one that several nodes share
 
     @property
     def bootstrap_servers(self) -> str:
@@ -106,8 +109,8 @@ class EmbeddedKafka:
         shutil.rmtree(self.folder / "data", ignore_errors=True)  # a half-made one
         done = subprocess.run(  # noqa: S603 (our own program and arguments)
             [java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath,
-             "kafka.tools.StorageTool", "format", "-t", uuid4().hex[:22],
-             "-c", str(self._settings)],
+             "kafka.tools.StorageTool", "format", "-t", self.cluster_id or uuid4().hex[:22],
+             "-c", str(self._settings), *self.format_options],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
@@ -150,7 +153,7 @@ class EmbeddedKafka:
             "num.network.threads": "2",
             "num.io.threads": "4",
         }
-        return "".join(f"{name}={value}\n" for name, value in values.items())
+        return "".join(f"{name}={value}\n" for name, value in {**values, **self.properties}.items())
 
 
 def new_kafka(

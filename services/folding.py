@@ -38,7 +38,6 @@ from services.log_reader import (
     Batch,
     Discontinuity,
     Fenced,
-    Health,
     LogState,
 )
 from services.log_records import Parked, fact_of_row, fact_row, key_of, parked_row, read_record
@@ -46,7 +45,6 @@ from services.postgres import Connection, House
 from services.sql import queries
 
 __all__ = [
-    "Health",
     "Reading",
     "caught_up",
     "load_directory",

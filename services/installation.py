@@ -5,12 +5,14 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic import SecretStr
 
 from services.children import (
     CHILDREN,
@@ -35,6 +37,7 @@ from services.settings import CHOSEN, Settings, environment_name, read_chosen, w
 
 PORTS: Final = tuple(f"{name}{kind}_port" for name in SERVICES for kind in ("", "_ops"))
 SECRETS: Final = ("token_pepper", "database_role_password")
+KAFKA: Final = tuple(name for name in Settings.model_fields if name.startswith("kafka_"))
 SERVERS: Final = "servers.json"  # in the data folder: how our own Postgres and Kafka were made
 WATCH_SECONDS: Final = 0.5
 RESTARTS_MAX: Final = 5
@@ -205,10 +208,10 @@ def _choose(installation: Installation) -> Settings:
     old = read_chosen(given.home)
     chosen: dict[str, Any] = {
         "database_url": installation.postgres.url if installation.postgres else given.database_url,
-        "kafka_bootstrap_servers": installation.kafka.bootstrap_servers
-        if installation.kafka
-        else given.kafka_bootstrap_servers,
+        **_plain(given, KAFKA),
     }
+    if installation.kafka:
+        chosen["kafka_bootstrap_servers"] = installation.kafka.bootstrap_servers
     taken: set[int] = set()
     for name in PORTS:
         chosen[name] = _port(given, name, old, taken)
@@ -218,6 +221,15 @@ def _choose(installation: Installation) -> Settings:
         chosen[name] = value or old.get(name) or secrets.token_urlsafe(32)
     write_private(given.home / CHOSEN, chosen)
     return Settings(**(given.model_dump(exclude_unset=True) | chosen))
+
+
+def _plain(given: Settings, names: Iterable[str]) -> dict[str, Any]:
+    """Give settings as they are written down, secrets too."""
+    values = {name: getattr(given, name) for name in names}
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in values.items()
+    }
 
 
 def _check_ports(given: Settings) -> None:

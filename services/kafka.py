@@ -9,24 +9,36 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, for_code
 
 from schemas.events import TOPICS
-from services.kafka_clients import stop_consumer, stop_producer
+from services.kafka_clients import access, find_obstacle, stop_consumer, stop_producer
 from services.settings import Settings
-from services.topic_ids import fetch_topic_ids
+from services.topic_ids import see_topics
 
 READY_TOPIC: Final = "ready"
 RECORD_BYTES_MAX: Final = 1_048_576
 REQUEST_MILLISECONDS: Final = 5_000
 _EXISTS: Final = 36
+_AT_LEAST: Final = frozenset({"min.insync.replicas", "replication"})  # more copies never hurt
 
 
 class TopicRefused(Exception):
     """A topic could not be made, or exists with other settings; the message says which."""
 
 
+class KafkaUnreached(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+    """No client could start; the message says what stands in the way and what to do."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # without the class's name in front
+
+
 def topic_settings(settings: Settings) -> dict[str, str]:
-    """Say what every topic of ours is set to: kept for ever, nothing compacted."""
+    """Say what every topic of ours is set to: kept for ever, nothing compacted.
+
+    What is confirmed lies on a majority of the copies, and only one that has it all may lead.
+    """
     return {
         "cleanup.policy": "delete",
         "retention.ms": "-1",
@@ -34,18 +46,20 @@ def topic_settings(settings: Settings) -> dict[str, str]:
         "max.message.bytes": str(RECORD_BYTES_MAX),
         "segment.index.bytes": str(settings.topic_index_bytes),
         "message.timestamp.type": "CreateTime",
+        "min.insync.replicas": str(settings.topic_replication // 2 + 1),
+        "unclean.leader.election.enable": "false",
     }
 
 
 @asynccontextmanager
 async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Open an admin client for the length of a block."""
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        request_timeout_ms=REQUEST_MILLISECONDS,
-    )
+    """Open an admin client for the length of a block. Raises `KafkaUnreached`."""
+    admin = AIOKafkaAdminClient(request_timeout_ms=REQUEST_MILLISECONDS, **access(settings))
     try:
-        await admin.start()
+        try:
+            await admin.start()
+        except KafkaConnectionError:
+            raise KafkaUnreached(str(await find_obstacle(settings))) from None
         yield admin
     finally:
         await admin.close()
@@ -70,48 +84,62 @@ async def ensure_topics(settings: Settings) -> None:
         )
         for topic, code, *rest in answer.topic_errors:
             if code not in {0, _EXISTS}:
-                raise TopicRefused(f"topic {topic} could not be made: error {code} {rest}")
+                words = ": ".join([for_code(code).__name__, *filter(None, rest)])
+                raise TopicRefused(f"topic {topic} could not be made: {words}")
         await _verify(admin, settings, wanted)
 
 
 async def _verify(admin: AIOKafkaAdminClient, settings: Settings, wanted: dict[str, int]) -> None:
+    await _until_known(admin, list(wanted))
     found = await _describe(admin, list(wanted))
-    expected = topic_settings(settings)
+    expected = topic_settings(settings) | {"replication": str(settings.topic_replication)}
     for topic, count in wanted.items():
-        partitions, values = found[topic]
-        differing = {
-            name: (values.get(name), value)
-            for name, value in expected.items()
-            if values.get(name) != value
-        }
-        if partitions != count:
-            differing["partitions"] = (str(partitions), str(count))
+        differing = [
+            f"{name} is {found[topic].get(name)}, not {value}"
+            for name, value in (expected | {"partitions": str(count)}).items()
+            if not _fits(name, found[topic].get(name), value)
+        ]
         if differing:
-            said = ", ".join(f"{n} is {is_}, not {must}" for n, (is_, must) in differing.items())
-            raise TopicRefused(f"topic {topic} exists with other settings: {said}")
+            raise TopicRefused(f"topic {topic} exists with other settings: {', '.join(differing)}")
 
 
-async def _describe(
-    admin: AIOKafkaAdminClient, topics: list[str]
-) -> dict[str, tuple[int, dict[str, str]]]:
-    """Return partitions and settings by topic; a new topic may need a moment to be known."""
+def _fits(name: str, found: str | None, wanted: str) -> bool:
+    """Say whether a setting is as it must be; more copies than asked for never hurt."""
+    if name in _AT_LEAST and found is not None:
+        return int(found) >= int(wanted)
+    return found == wanted
+
+
+async def _until_known(admin: AIOKafkaAdminClient, topics: list[str]) -> None:
+    """Return when every topic has its partitions; a new one may need a moment to be known."""
     for _ in range(50):
         described = await admin.describe_topics(topics)
+        for row in described:
+            if row["error_code"] == TopicAuthorizationFailedError.errno:
+                raise TopicRefused(f"topic {row['topic']} may not be described by this user")
         if all(row["error_code"] == 0 and row["partitions"] for row in described):
-            break
+            return
         await asyncio.sleep(0.1)
-    else:
-        raise TopicRefused(f"topics {', '.join(topics)} are not known to the broker after 5 s")
-    counts = {row["topic"]: len(row["partitions"]) for row in described}
+    raise TopicRefused(f"topics {', '.join(topics)} are not known to the broker after 5 s")
+
+
+async def _describe(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[str, dict[str, str]]:
+    """Return the settings by topic, `partitions` and `replication` among them."""
+    found = {
+        row["topic"]: {
+            "partitions": str(len(row["partitions"])),
+            "replication": str(min(len(part["replicas"]) for part in row["partitions"])),
+        }
+        for row in await admin.describe_topics(topics)
+    }
     answers = await admin.describe_configs(
         [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
     )
-    values = {
-        resource[3]: {entry[0]: entry[1] for entry in resource[4]}
-        for answer in answers
-        for resource in answer.resources
-    }
-    return {topic: (counts[topic], values[topic]) for topic in topics}
+    for code, _, _, topic, entries in (row for answer in answers for row in answer.resources):
+        if code != 0:
+            raise TopicRefused(f"topic {topic} may not be looked at: {for_code(code).__name__}")
+        found[topic] |= {entry[0]: entry[1] for entry in entries}
+    return found
 
 
 async def log_ends(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
@@ -133,8 +161,10 @@ async def log_ends(settings: Settings, topics: Sequence[str]) -> dict[tuple[str,
 async def _describe_counts(settings: Settings, topics: list[str]) -> dict[str, int]:
     async with admin_client(settings) as admin:
         described = await admin.describe_topics(topics)
-    missing = [row["topic"] for row in described if row["error_code"] != 0]
-    if missing:
+    denied = TopicAuthorizationFailedError.errno
+    if hidden := [row["topic"] for row in described if row["error_code"] == denied]:
+        raise TopicRefused(f"topics {', '.join(hidden)} may not be described by this user")
+    if missing := [row["topic"] for row in described if row["error_code"] != 0]:
         raise TopicRefused(f"topics {', '.join(missing)} do not exist")
     return {row["topic"]: len(row["partitions"]) for row in described}
 
@@ -142,15 +172,15 @@ async def _describe_counts(settings: Settings, topics: list[str]) -> dict[str, i
 async def topic_ids(settings: Settings, topics: Sequence[str]) -> dict[str, UUID]:
     """Return the ids of topics (full names); one that does not exist is not in the answer."""
     async with admin_client(settings) as admin:
-        return await fetch_topic_ids(admin._client, list(topics))  # noqa: SLF001 (no public way)
+        seen = await see_topics(admin._client, list(topics))  # noqa: SLF001 (no public way)
+    return dict(seen.ids)
 
 
 async def ready(settings: Settings) -> None:
     """Return when a record was produced with acks=all and read back; raise whatever prevents it."""
     topic = TopicPartition(settings.topic(READY_TOPIC), 0)
-    servers = settings.kafka_bootstrap_servers
     producer = AIOKafkaProducer(
-        bootstrap_servers=servers, acks="all", request_timeout_ms=REQUEST_MILLISECONDS
+        acks="all", request_timeout_ms=REQUEST_MILLISECONDS, **access(settings)
     )
     try:
         await producer.start()
@@ -171,8 +201,8 @@ async def ready(settings: Settings) -> None:
 def _reader(settings: Settings) -> AIOKafkaConsumer:
     """Make a consumer without a group, for a look at the log."""
     return AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
         request_timeout_ms=REQUEST_MILLISECONDS,
         enable_auto_commit=False,
         auto_offset_reset="none",
+        **access(settings),
     )

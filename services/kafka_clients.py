@@ -1,16 +1,98 @@
-"""What aiokafka's clients need when their broker is away: a pause, and a bounded stop."""
+"""How every client of ours reaches Kafka, and what it needs when its broker is away."""
 
 import asyncio
+import ssl
 from collections.abc import Coroutine
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
+
+from services.settings import Settings, environment_name
 
 STOP_SECONDS = 4.0
 LAST_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
+ASK_MILLISECONDS = 2_000
+
+
+def access(settings: Settings) -> dict[str, Any]:
+    """Say where Kafka is, how it is spoken to and as whom: the arguments of any client."""
+    protocol = settings.kafka_security_protocol
+    found: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "security_protocol": protocol,
+    }
+    if protocol.startswith("SASL"):
+        found["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        found["sasl_plain_username"] = settings.kafka_sasl_username
+        found["sasl_plain_password"] = settings.kafka_sasl_password.get_secret_value()
+    if protocol.endswith("SSL"):
+        found["ssl_context"] = _trusting(settings.kafka_ca_file)
+    return found
+
+
+@cache
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """Trust who a file vouches for, or the system's list; read once, clients are made often."""
+    return ssl.create_default_context(cafile=ca_file or None)
+
+
+class Obstacle(NamedTuple):
+    """What stands between us and Kafka, and what to do about it."""
+
+    state: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.mend}"
+
+
+async def find_obstacle(settings: Settings) -> Obstacle:
+    """Ask the first server once more and say what stands in the way.
+
+    A client that could not start says no more than "unable to bootstrap", whatever it was.
+    """
+    at = f"Kafka at {settings.kafka_bootstrap_servers}"
+    arguments = access(settings)
+    host, port, _ = collect_hosts(arguments.pop("bootstrap_servers"), randomize=False)[0]
+    try:
+        conn = await create_conn(host, port, request_timeout_ms=ASK_MILLISECONDS, **arguments)
+        try:
+            await conn.send(MetadataRequest([]))
+        finally:
+            conn.close()
+    except (SaslAuthenticationFailed, AuthenticationFailedError):
+        user = settings.kafka_sasl_username
+        return Obstacle(
+            f"{at} refuses the user {user}", _check("kafka_sasl_username", "kafka_sasl_password")
+        )
+    except UnsupportedSaslMechanismError:
+        mechanism = settings.kafka_sasl_mechanism
+        return Obstacle(f"{at} does not take {mechanism}", _check("kafka_sasl_mechanism"))
+    except ssl.SSLCertVerificationError:
+        return Obstacle(f"{at} has a certificate that is not trusted", _check("kafka_ca_file"))
+    except (KafkaError, ssl.SSLError, ConnectionResetError):  # it is there, and hangs up
+        protocol = settings.kafka_security_protocol
+        return Obstacle(f"{at} does not speak {protocol}", _check("kafka_security_protocol"))
+    except (OSError, TimeoutError):
+        mend = f"run `turnsheet up`, or {_check('kafka_bootstrap_servers')}"
+        return Obstacle(f"{at} does not answer", mend)
+    return Obstacle(f"{at} answers again", "try once more")
+
+
+def _check(*fields: str) -> str:
+    return "check " + " and ".join(environment_name(field) for field in fields)
 
 
 def calm(client: AIOKafkaClient) -> None:

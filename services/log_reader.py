@@ -8,7 +8,6 @@ partition is held for a moment and placed again: what Postgres says is where it 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -16,12 +15,19 @@ from uuid import UUID
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
 from prometheus_client import Counter, Gauge
 
-from services.kafka_clients import calm, stop_consumer
+from services.kafka_clients import access, calm, stop_consumer
+from services.log_health import NO_GROUP, Health
 from services.settings import Settings
-from services.topic_ids import fetch_topic_ids
+from services.topic_ids import TopicsSeen, see_topics
 
 POLL_MILLISECONDS = 200
 POLL_RECORDS_MAX = 2_000
@@ -37,9 +43,9 @@ IDENTITY_SECONDS = 60.0
 STALLED_SECONDS = 30.0
 COMPARE_SECONDS = 2.0
 DISPLAY_SECONDS = 1.0
-SILENT_SECONDS = 20.0
 
 NO_TOPIC = UUID(int=0)
+DENIED = "the topic may not be read"
 # The database is away, or says no: hold what is being done and try again.
 STORE_ERRORS = (
     asyncpg.PostgresError,
@@ -95,22 +101,6 @@ class Applier(Protocol):
         """Return the offset to read on from, by topic and partition, of all that are known."""
 
 
-@dataclass
-class Health:
-    """What a readiness check may ask of a reader."""
-
-    alarms: dict[TopicPartition, str] = field(default_factory=dict)
-    read_at: float | None = None  # when all that is ours was last being read, in the loop's time
-
-    def problem(self, now: float) -> str | None:
-        """Say why the reader is not ready at `now`, in the loop's time; None when it is."""
-        if self.alarms:
-            return "; ".join(sorted(set(self.alarms.values())))
-        if self.read_at is None or now - self.read_at > SILENT_SECONDS:
-            return "the log is not reached"
-        return None
-
-
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Pauses what is assigned, at once and without waiting: records come before it has returned."""
 
@@ -149,7 +139,6 @@ class _Reader:
         health: Health,
     ) -> None:
         self.consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap_servers,
             group_id=f"{settings.topic_prefix}{house}",
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -159,6 +148,7 @@ class _Reader:
             metadata_max_age_ms=METADATA_MILLISECONDS,
             fetch_max_wait_ms=FETCH_MILLISECONDS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            **access(settings),
         )
         calm(self.consumer._client)  # noqa: SLF001 (there is no public way)
         self.joined = False
@@ -222,15 +212,28 @@ class _Reader:
                 timeout_ms=POLL_MILLISECONDS, max_records=POLL_RECORDS_MAX
             )
         except (KafkaError, ValueError) as error:
-            # Out of range, unreadable or denied: it does not say where, so all are placed again.
             log.warning("poll_failed", house=self._house, error=type(error).__name__)
-            for place in list(self._placed):
-                self._hold(place, "poll_failed")
+            self._hold_failed(error)
             await asyncio.sleep(ERROR_SECONDS)
             return {}
         if self.joined and self.consumer.assignment() <= self._placed.keys():
             self._health.read_at = self._loop.time()
+        self._health.alarms.pop(NO_GROUP, None)
         return polled
+
+    def _hold_failed(self, error: KafkaError | ValueError) -> None:
+        """Hold what a poll failed for; where it does not say what that was, everything."""
+        if isinstance(error, TopicAuthorizationFailedError):
+            for place in [place for place in self._placed if place.topic in error.args]:
+                self._hold(place, "denied", DENIED)
+        elif isinstance(error, OffsetOutOfRangeError):
+            for place in self._placed.keys() & error.args[0].keys():
+                self._hold(place, "poll_failed")
+        else:
+            if isinstance(error, GroupAuthorizationFailedError):
+                self._health.alarms[NO_GROUP] = "the group may not be joined"
+            for place in list(self._placed):
+                self._hold(place, "poll_failed")
 
     # Placing
 
@@ -252,19 +255,27 @@ class _Reader:
             placing.result()
 
     async def _place(self, waiting: Sequence[TopicPartition]) -> None:
-        """Ask the broker about all at once: its answers wait behind a fetch that is under way."""
+        """Ask the broker about all at once: its answers wait behind a fetch that is under way.
+
+        Of a topic that is missing or denied nothing is asked: there the client would wait long.
+        """
         try:
-            ids = await self._topic_ids()
-            begins = await self.consumer.beginning_offsets(list(waiting))
-            ends = await self.consumer.end_offsets(list(waiting))
+            seen = await self._see_topics()
+            there = [place for place in waiting if place.topic in seen.ids]
+            begins = await self.consumer.beginning_offsets(there) if there else {}
+            ends = await self.consumer.end_offsets(there) if there else {}
         except KafkaError as error:
             for place in waiting:
                 self._hold(place, "kafka", cause=error)
             return
         placed: dict[TopicPartition, _Placed] = {}
         for place in waiting:
+            if place.topic in seen.denied:
+                self._hold(place, "denied", DENIED)
+                continue
+            topic_id = seen.ids.get(place.topic, NO_TOPIC)
             try:
-                state = LogState(ids.get(place.topic, NO_TOPIC), begins[place], ends[place])
+                state = LogState(topic_id, begins.get(place, 0), ends.get(place, 0))
                 offset = await self._to.place(place.topic, place.partition, state)
                 placed[place] = _Placed(offset, state.topic_id)
             except Discontinuity as error:
@@ -289,8 +300,8 @@ class _Reader:
             if offsets.get((place.topic, place.partition)) != placed.next:
                 self._hold(place, "moved")
 
-    async def _topic_ids(self) -> dict[str, UUID]:
-        return await fetch_topic_ids(self.consumer._client, self._topics)  # noqa: SLF001 (no public way)
+    async def _see_topics(self) -> TopicsSeen:
+        return await see_topics(self.consumer._client, self._topics)  # noqa: SLF001 (no public way)
 
     def _begin(self, place: TopicPartition, placed: _Placed) -> None:
         """Fetch from here on. A rebalance meanwhile may have left a stale offset: see the fence."""
@@ -414,17 +425,20 @@ class _Reader:
 
     async def _identify(self) -> None:
         """Compare the topics with those that we began to read; a missing one has no partition."""
-        ids = await self._topic_ids()
+        seen = await self._see_topics()
         for place, placed in list(self._placed.items()):
-            if ids.get(place.topic) != placed.topic_id:
+            if place.topic in seen.denied:
+                self._hold(place, "denied", DENIED)
+            elif seen.ids.get(place.topic) != placed.topic_id:
                 self._hold(place, "discontinuity", "the topic was deleted or made again")
         for topic in self._topics:
             nowhere = TopicPartition(topic, -1)
-            if topic in ids:
+            if topic in seen.ids:
                 self._health.alarms.pop(nowhere, None)
             elif nowhere not in self._health.alarms:
-                self._health.alarms[nowhere] = "the topic does not exist"
-                log.error("topic_missing", house=self._house, topic=topic)
+                words = DENIED if topic in seen.denied else "the topic does not exist"
+                self._health.alarms[nowhere] = words
+                log.error("topic_missing", house=self._house, topic=topic, reason=words)
 
     async def _display(self) -> None:
         """Tell Kafka how far we are: its tools show a group's lag by it, nothing relies on it."""

@@ -19,7 +19,7 @@ from aiokafka.structs import RecordMetadata
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.kafka import RECORD_BYTES_MAX
-from services.kafka_clients import calm, stop_producer
+from services.kafka_clients import access, calm, find_obstacle, stop_producer
 from services.settings import Settings
 
 BATCH_BYTES_MAX = 262_144
@@ -212,19 +212,20 @@ class Producer:
         """Start fresh clients until one starts: `start` fails at once on a dead broker."""
         while True:
             kafka = AIOKafkaProducer(
-                bootstrap_servers=self._settings.kafka_bootstrap_servers,
                 acks="all",
                 enable_idempotence=False,
                 linger_ms=0,
                 max_batch_size=BATCH_BYTES_MAX,
                 request_timeout_ms=int(400 * self._settings.produce_deadline_seconds),
+                **access(self._settings),
             )
             calm(kafka.client)
             try:
                 await kafka.start()
             except (KafkaError, OSError) as error:
-                log.warning("producer_unconnected", error=type(error).__name__)
                 await stop_producer(kafka)
+                obstacle = await find_obstacle(self._settings)
+                log.warning("producer_unconnected", error=type(error).__name__, why=str(obstacle))
                 await asyncio.sleep(RESTART_SECONDS)
             except asyncio.CancelledError:
                 await stop_producer(kafka)

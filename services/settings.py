@@ -3,11 +3,12 @@
 import difflib
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "TURNSHEET_"
@@ -39,6 +40,17 @@ class Settings(BaseSettings):
         "",
         validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "kafka_bootstrap_servers"),
         description="Kafka 3.7 or later, host:port[,host:port]; empty: turnsheet runs its own.",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How Kafka is spoken to: encrypted (SSL), as a user (SASL), both."
+    )
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="How the user proves itself to Kafka."
+    )
+    kafka_sasl_username: str = Field("", description="The user that Kafka knows this process as.")
+    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="That user's password.")
+    kafka_ca_file: str = Field(
+        "", description="PEM file of who vouches for Kafka's certificate; empty: the system's list."
     )
     home: Path = Field(Path(".turnsheet"), description="The data folder of what runs here.")
     host: str = Field("127.0.0.1", description="The address that the services listen on.")
@@ -90,6 +102,31 @@ class Settings(BaseSettings):
         """Arguments win over the environment; files are read by `load`, which knows the folder."""
         return init_settings, env_settings
 
+    @model_validator(mode="after")
+    def _kafka_can_be_reached_so(self) -> Self:
+        """Refuse at once what would show only as "Kafka is not reached"."""
+        protocol = self.kafka_security_protocol
+        said = f"{environment_name('kafka_security_protocol')} is {protocol}"
+        if protocol != "PLAINTEXT" and not self.kafka_bootstrap_servers:
+            raise ValueError(
+                f"{said}, but turnsheet's own Kafka is PLAINTEXT: name yours, in "
+                f"{environment_name('kafka_bootstrap_servers')}"
+            )
+        if protocol.startswith("SASL"):
+            for field in ("kafka_sasl_username", "kafka_sasl_password"):
+                value = getattr(self, field)
+                if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
+                    raise ValueError(f"{said}: set {environment_name(field)}")
+        if protocol.endswith("SSL") and self.kafka_ca_file:
+            try:
+                ssl.create_default_context(cafile=self.kafka_ca_file)
+            except OSError as error:
+                raise ValueError(
+                    f"{environment_name('kafka_ca_file')}: {self.kafka_ca_file} "
+                    f"cannot be used ({error.strerror or error})"
+                ) from None
+        return self
+
     def topic(self, name: str) -> str:
         """Name a topic as this installation does."""
         return f"{self.topic_prefix}{name}"
@@ -134,6 +171,8 @@ def load(environment: Mapping[str, str] | None = None, *, remembered: bool = Tru
         return Settings(**values)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
+        if not first["loc"]:  # of several settings together: the sentence names them
+            raise SettingsRefused(first["msg"].removeprefix("Value error, ")) from None
         field = str(first["loc"][0]).lower()
         raise SettingsRefused(f"{environment_name(field)}: {first['msg']}") from None
 

@@ -1,10 +1,12 @@
 """The ids of topics: a topic deleted and made again keeps its name and offsets, but not its id."""
 
+from collections.abc import Mapping
 from io import BytesIO
-from typing import ClassVar
+from typing import ClassVar, Final, NamedTuple
 from uuid import UUID
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -16,6 +18,8 @@ from aiokafka.protocol.types import (
     Schema,
     TaggedFields,
 )
+
+_DENIED: Final = TopicAuthorizationFailedError.errno
 
 
 class _Uuid(AbstractType[UUID]):
@@ -107,11 +111,18 @@ class _MetadataRequest(Request[_MetadataRequest12]):
         return request_struct_class(topics, False, False, {})
 
 
-async def fetch_topic_ids(client: AIOKafkaClient, topics: list[str]) -> dict[str, UUID]:
-    """Ask a broker for the ids of topics; one that does not exist is not in the answer."""
+class TopicsSeen(NamedTuple):
+    """What a broker lets us see of topics; one that does not exist is in neither."""
+
+    ids: Mapping[str, UUID]
+    denied: frozenset[str]
+
+
+async def see_topics(client: AIOKafkaClient, topics: list[str]) -> TopicsSeen:
+    """Ask a broker for the ids of topics."""
     response = await client.send(client.get_random_node(), _MetadataRequest(topics))
-    return {
-        topic: topic_id
-        for error, topic, topic_id, *_ in response.topics
-        if error == 0 and topic is not None
-    }
+    found = [(error, topic, topic_id) for error, topic, topic_id, *_ in response.topics]
+    return TopicsSeen(
+        {topic: topic_id for error, topic, topic_id in found if error == 0},
+        frozenset(topic for error, topic, _ in found if error == _DENIED),
+    )

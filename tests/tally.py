@@ -22,8 +22,9 @@ from schemas.events import EntityKey
 from schemas.facts import Fact
 from schemas.order import standing
 from services.consuming import consume
-from services.folding import Health, Reading, caught_up
+from services.folding import Reading, caught_up
 from services.kafka import log_ends
+from services.log_health import Health
 from services.postgres import Connection, connect
 from services.settings import Settings
 

@@ -11,8 +11,8 @@ from services.billing.api import ROUTES, SETTINGS, WRITER_POOL
 from services.billing.consumer import READING
 from services.billing.jobs import work
 from services.consuming import consume
-from services.folding import Health
 from services.http import check_postgres, make_app, make_ops_app
+from services.log_health import Health
 from services.postgres import open_pool
 from services.serving import Check, beside
 from services.settings import Settings

@@ -8,8 +8,8 @@ from typing import Final
 from aiohttp import web
 
 from services.consuming import consume
-from services.folding import Health
 from services.http import check_postgres, make_app, make_ops_app
+from services.log_health import Health
 from services.metrics.api import ROUTES
 from services.metrics.consumer import READING
 from services.serving import Check, beside

@@ -53,3 +53,11 @@ async def tally_house(settings: Settings) -> AsyncIterator[tally.TallyHouse]:
     await ensure_topics(settings)
     async with tally.tally_house(settings) as house:
         yield house
+
+
+@pytest.fixture(scope="module")
+def server_folder() -> Iterator[Path]:
+    """A folder for servers that the tests of a module share."""
+    made = Path(tempfile.mkdtemp(prefix="own-", dir=os.environ[VARIABLE]))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)

@@ -50,7 +50,7 @@ def test_servers_that_do_not_answer_are_found_without_a_secret(tmp_path):
         "run `turnsheet up`, or check DATABASE_URL",
     )
     assert states["kafka"] == (
-        "no record went through at 127.0.0.1:1 (KafkaConnectionError)",
+        "Kafka at 127.0.0.1:1 does not answer",
         "run `turnsheet up`, or check KAFKA_BOOTSTRAP_SERVERS",
     )
     assert "java" not in states

@@ -6,8 +6,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from services import log_reader
-from services.folding import Health, load_offsets
+from services.folding import load_offsets
 from services.kafka import admin_client, ensure_topics, log_ends
+from services.log_health import Health
 from services.log_reader import wait_or_stop
 from tests.log import DIRECTORY, entry, put, record
 from tests.tally import TALLY, consuming, until

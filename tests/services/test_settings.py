@@ -114,3 +114,54 @@ def test_every_setting_says_what_it_means():
 def test_what_up_chose_is_readable_by_its_owner_only(tmp_path):
     write_private(tmp_path / "home" / CHOSEN, {"ingest_port": 1})
     assert (tmp_path / "home" / CHOSEN).stat().st_mode & 0o777 == 0o600
+
+
+SASL = {
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka:9093",
+    "TURNSHEET_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "TURNSHEET_KAFKA_SASL_USERNAME": "ingest",
+    "TURNSHEET_KAFKA_SASL_PASSWORD": "s3cret",
+}
+
+
+@pytest.mark.parametrize(
+    ("without", "sentence"),
+    [
+        (
+            "KAFKA_BOOTSTRAP_SERVERS",
+            "but turnsheet's own Kafka is PLAINTEXT: name yours, in KAFKA_BOOTSTRAP_SERVERS",
+        ),
+        (
+            "TURNSHEET_KAFKA_SASL_USERNAME",
+            "set TURNSHEET_KAFKA_SASL_USERNAME",
+        ),
+        (
+            "TURNSHEET_KAFKA_SASL_PASSWORD",
+            "set TURNSHEET_KAFKA_SASL_PASSWORD",
+        ),
+    ],
+)
+def test_a_guarded_kafka_is_reached_with_all_that_it_asks_for(tmp_path, without, sentence):
+    whole = {**SASL, "TURNSHEET_HOME": str(tmp_path)}
+    assert load(whole).kafka_sasl_password.get_secret_value() == "s3cret"
+    with pytest.raises(SettingsRefused) as refused:
+        load({name: value for name, value in whole.items() if name != without})
+    assert str(refused.value).startswith("TURNSHEET_KAFKA_SECURITY_PROTOCOL is SASL_SSL")
+    assert str(refused.value).endswith(sentence)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_ca_file_that_cannot_be_used_is_refused(tmp_path, content):
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SettingsRefused, match=f"TURNSHEET_KAFKA_CA_FILE: {file} cannot be used"):
+        load({**SASL, "TURNSHEET_HOME": str(tmp_path), "TURNSHEET_KAFKA_CA_FILE": str(file)})
+
+
+def test_the_password_of_kafka_is_never_shown(tmp_path):
+    settings = load({**SASL, "TURNSHEET_HOME": str(tmp_path)})
+    shown = {row.name: row.value for row in describe(settings, SASL)}
+    assert shown["TURNSHEET_KAFKA_SASL_USERNAME"] == "ingest"
+    assert shown["TURNSHEET_KAFKA_SASL_PASSWORD"] == "(set)"
+    assert "s3cret" not in repr(settings)

@@ -1,0 +1,240 @@
+"""A broker with users and rights: the least suffices, a denial is told, a grant heals."""
+
+import asyncio
+import json
+import time
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from pydantic import SecretStr
+
+from schemas.events import TOPICS
+from services.children import SERVICES, probe
+from services.doctor import examine, report
+from services.installation import running
+from services.kafka import (
+    READY_TOPIC,
+    KafkaUnreached,
+    TopicRefused,
+    ensure_topics,
+    log_ends,
+    topic_ids,
+)
+from services.kafka_clients import access, stop_consumer
+from services.log_health import Health
+from services.producer import OutcomeUnknown, Producer
+from tests import tally
+from tests.faults.acls import (
+    CREATE,
+    GROUP,
+    READ,
+    TOPIC,
+    WRITE,
+    Acl,
+    grant,
+    of_ingest,
+    of_reader,
+    revoke,
+)
+from tests.faults.cluster import PASSWORDS, new_guarded, run
+from tests.log import DIRECTORY, entry, put, record
+
+DEADLINE_SECONDS = 2.0
+SLACK_SECONDS = 1.0
+CHECK_USER = "check TURNSHEET_KAFKA_SASL_USERNAME and TURNSHEET_KAFKA_SASL_PASSWORD"
+
+
+@pytest.fixture(scope="module")
+def guarded(server_folder):
+    """A broker with users and rights, for the tests of this module."""
+    broker = new_guarded(server_folder)
+    with run(broker.kafka, server_folder):
+        yield broker
+
+
+@pytest.fixture
+async def users(settings, guarded):
+    """Settings by user, the topics made and the least granted."""
+    quick = settings.model_copy(update={"produce_deadline_seconds": DEADLINE_SECONDS})
+    found = {user: guarded.settings(quick, user) for user in PASSWORDS}
+    await ensure_topics(found["admin"])
+    await grant(found["admin"], *of_ingest(settings), *of_reader(settings, "metrics", "metrics"))
+    return found
+
+
+async def test_each_does_its_part_with_the_least_that_it_may(users):
+    async with tally.tally_house(users["metrics"]) as house, tally.consuming(users["metrics"]):
+        await put(users["ingest"], DIRECTORY, "admin:a")
+        await put(users["ingest"], [entry("a", 30)])
+        await house.settle()
+        assert await house.rows() == {"a": (1, "PH")}
+    names = [users["metrics"].topic(name) for name in TOPICS]
+    assert set(await topic_ids(users["metrics"], names)) == set(names)
+
+
+async def test_a_house_may_not_write_and_ingest_may_not_read_what_others_read(users):
+    topic = users["admin"].topic("time-events")
+    started = time.monotonic()
+    async with Producer(users["metrics"]) as producer:
+        await producer.wait_connected()
+        with pytest.raises(OutcomeUnknown):
+            await producer.produce(topic, [record(entry("a", 1))], DEADLINE_SECONDS)
+    assert time.monotonic() - started < DEADLINE_SECONDS + SLACK_SECONDS
+    assert await log_ends(users["admin"], [topic]) == {(topic, 0): 0}
+    with pytest.raises(TopicAuthorizationFailedError):
+        await read(users["ingest"], topic, None)
+    with pytest.raises(GroupAuthorizationFailedError):
+        await read(users["metrics"], topic, users["admin"].topic("billing"))
+
+
+async def read(settings, topic, group):
+    """Read a topic from its beginning, as a member of a group or as nobody's."""
+    consumer = AIOKafkaConsumer(
+        group_id=group, enable_auto_commit=False, auto_offset_reset="earliest", **access(settings)
+    )
+    try:
+        await consumer.start()
+        if group is None:
+            consumer.assign([TopicPartition(topic, 0)])
+        else:
+            consumer.subscribe([topic])
+        async with asyncio.timeout(10):
+            return await consumer.getmany(timeout_ms=2_000)
+    finally:
+        await stop_consumer(consumer)
+
+
+async def test_a_right_to_write_that_is_taken_away_is_answered_for_and_heals(users):
+    topic = users["admin"].topic("time-events")
+    right = Acl("ingest", WRITE, TOPIC, topic)
+    async with Producer(users["ingest"]) as producer:
+        await producer.wait_connected()
+        await producer.produce(topic, [record(entry("a", 1))], DEADLINE_SECONDS)
+        await revoke(users["admin"], right)
+        for number in range(3):
+            started = time.monotonic()
+            with pytest.raises(OutcomeUnknown):
+                await producer.produce(topic, [record(entry(f"no-{number}", 1))], DEADLINE_SECONDS)
+            assert time.monotonic() - started < DEADLINE_SECONDS + SLACK_SECONDS
+        await grant(users["admin"], right)
+        (place,) = await producer.produce(topic, [record(entry("b", 1))], DEADLINE_SECONDS)
+    assert place == (0, 1)
+
+
+async def test_a_right_to_read_that_is_taken_away_is_an_alarm_and_heals(users, monkeypatch):
+    admin, reader = users["admin"], users["metrics"]
+    right = Acl("metrics", READ, TOPIC, admin.topic("time-events"))
+    await put(users["ingest"], DIRECTORY, "admin:a")
+    health = Health()
+    async with tally.tally_house(reader) as house:
+        house.settings = admin
+        async with tally.consuming(reader, health=health):
+            await put(users["ingest"], [entry("a", 1)])
+            await house.settle()
+            await revoke(admin, right)
+            await put(users["ingest"], [entry("b", 1)])
+            await tally.until(lambda: health.alarms)
+            assert "the topic may not be read" in str(health.problem(0))
+            await grant(admin, right)
+            await house.settle()
+            await tally.until(lambda: health.problem(asyncio.get_running_loop().time()) is None)
+        assert await house.rows() == {"a": (1, "PH"), "b": (1, "PH")}
+
+
+async def test_a_group_that_is_not_ours_is_an_alarm_and_heals(users):
+    admin, reader = users["admin"], users["metrics"]
+    right = Acl("metrics", READ, GROUP, admin.topic("metrics"))
+    await put(users["ingest"], [*DIRECTORY, entry("a", 1)], "admin:a")
+    await revoke(admin, right)
+    health = Health()
+    async with tally.tally_house(reader) as house:
+        house.settings = admin
+        async with tally.consuming(reader, health=health):
+            await tally.until(lambda: health.alarms)
+            assert "the group may not be joined" in str(health.problem(0))
+            await grant(admin, right)
+            await house.settle()
+            await tally.until(lambda: health.problem(asyncio.get_running_loop().time()) is None)
+        assert await house.rows() == {"a": (1, "PH")}
+
+
+async def test_topics_that_may_not_be_made_or_looked_at_are_refused_in_a_sentence(settings, users):
+    other = {"topic_prefix": f"o{settings.topic_prefix}"}
+    with pytest.raises(TopicRefused, match="could not be made: TopicAuthorizationFailedError"):
+        await ensure_topics(users["ingest"].model_copy(update=other))
+    await ensure_topics(users["admin"].model_copy(update=other))
+    with pytest.raises(TopicRefused, match="time-events may not be described by this user"):
+        await log_ends(
+            users["ingest"].model_copy(update=other), [f"o{settings.topic('time-events')}"]
+        )
+    names = [settings.topic(name) for name in (*TOPICS, READY_TOPIC)]
+    await grant(users["admin"], *(Acl("ingest", CREATE, TOPIC, name) for name in names))
+    with pytest.raises(TopicRefused, match="may not be looked at: TopicAuthorizationFailedError"):
+        await ensure_topics(users["ingest"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"kafka_sasl_password": SecretStr("s3cret")},
+            f"refuses the user ingest: {CHECK_USER}",
+        ),
+        (
+            {"kafka_sasl_mechanism": "PLAIN"},
+            "does not take PLAIN: check TURNSHEET_KAFKA_SASL_MECHANISM",
+        ),
+        (
+            {"kafka_security_protocol": "PLAINTEXT"},
+            "does not speak PLAINTEXT: check TURNSHEET_KAFKA_SECURITY_PROTOCOL",
+        ),
+        (
+            {"kafka_security_protocol": "SASL_SSL"},
+            "does not speak SASL_SSL: check TURNSHEET_KAFKA_SECURITY_PROTOCOL",
+        ),
+        (
+            {"kafka_bootstrap_servers": "127.0.0.1:1"},
+            "does not answer: run `turnsheet up`, or check KAFKA_BOOTSTRAP_SERVERS",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_what_stands_between_us_and_kafka_is_one_sentence(users, wrong, sentence):
+    mistaken = users["ingest"].model_copy(update=wrong)
+    with pytest.raises(KafkaUnreached) as refused:
+        await ensure_topics(mistaken)
+    assert str(refused.value) == f"Kafka at {mistaken.kafka_bootstrap_servers} {sentence}"
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_told(guarded, users, settings):
+    trusting = guarded.encrypted(settings, "ingest").model_copy(update={"kafka_ca_file": ""})
+    with pytest.raises(
+        KafkaUnreached, match="certificate that is not trusted: check TURNSHEET_KAF"
+    ):
+        await ensure_topics(trusting)
+
+
+def test_an_installation_runs_encrypted_and_as_a_user(settings, guarded):
+    given = guarded.encrypted(settings, "admin")
+    with running(given, lambda _: None, pytest.fail) as installation:
+        found = {name: probe(f"{installation.settings.ops_url(name)}/readyz") for name in SERVICES}
+        assert found == dict.fromkeys(SERVICES, "ready")
+        remembered = {
+            "TURNSHEET_HOME": str(settings.home),
+            "TURNSHEET_TOPIC_PREFIX": settings.topic_prefix,
+        }
+        shown, findings = examine(remembered)
+        assert [finding for finding in findings if finding.mend] == []
+        mistaken = {**remembered, "TURNSHEET_KAFKA_SASL_PASSWORD": "mistaken"}
+        _, findings = examine(mistaken)
+        assert [finding for finding in findings if finding.mend] == [
+            (
+                "kafka",
+                f"Kafka at {guarded.encrypted_servers} refuses the user admin",
+                CHECK_USER,
+            )
+        ]
+        told = json.dumps(report(shown, findings))
+        assert "mistaken" not in told
+        assert PASSWORDS["admin"] not in told
