@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, get_args
 import asyncpg
 from pydantic import SecretStr
 
-from services.postgres import Actor, Connection, Pool, append_audit
+from services.postgres import LOOK_SECONDS, Actor, Connection, Pool, append_audit, borrowed
 from services.problems import Problem, not_found, unauthorized
 from services.sql import queries
 
@@ -152,7 +152,7 @@ async def authenticate(
     parts = _read_token(credentials) if scheme.lower() == b"bearer" else None
     if parts is None:
         raise unauthorized()
-    async with pool.acquire(timeout=5) as conn:
+    async with borrowed(pool, LOOK_SECONDS) as conn:
         row = await conn.fetchrow(_SQL.find_token, parts["id"])
     # An unknown id takes the same way as a wrong secret.
     matches = hmac.compare_digest(

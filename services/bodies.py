@@ -11,10 +11,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from schemas.strict_json import Unreadable, parse, pointer_of
-from services.deadlines import Limits
+from services.deadlines import Limits, sending
 from services.problems import Fault, Problem
+from services.room import Place
 
 _FAULTS_MAX: Final = 100
+_INLINE_BYTES: Final = 65_536
 _CLOSE: Final = {"Connection": "close"}
 _CODES: Final = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
 
@@ -39,27 +41,47 @@ def check_media(request: web.Request, accepted: Sequence[str]) -> None:
         )
 
 
-async def read_body(request: web.Request, limits: Limits) -> bytes:
+async def read_body(request: web.Request, limits: Limits, place: Place) -> bytes:
     """Read a whole body within its deadline and size, one layer of gzip taken off.
 
-    Raises Problem: 408 too slow, 413 too large before or after decompression, 400 broken.
+    Raises Problem: 408 too slow, 413 too large before or after decompression, 400 broken, 503 when
+    other bodies fill the room.
     """
     if (request.content_length or 0) > limits.body_bytes:
         raise _too_large()
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            raw = await request.read()
+        if request.content.is_eof():
+            raw = await _collect(request, limits, place)
+        else:
+            with place.aside(), sending(request):
+                async with asyncio.timeout(limits.body_seconds):
+                    raw = await _collect(request, limits, place)
     except TimeoutError:
         raise Problem(
             408, "body_deadline", "The body did not come in time", headers=_CLOSE
         ) from None
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
     except (web.RequestPayloadError, HttpProcessingError):
         raise Problem(
             400, "body_broken", "The body ended or was framed wrongly", headers=_CLOSE
         ) from None
-    return _gunzip(raw, limits.body_bytes) if _encoding(request) == "gzip" else raw
+    if _encoding(request) != "gzip":
+        return raw
+    plain = await _gunzip(raw, limits.body_bytes)
+    place.hold(len(plain))
+    return plain
+
+
+async def _collect(request: web.Request, limits: Limits, place: Place) -> bytes:
+    """Collect a body; what is in hand counts from its arrival, not from what was announced."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await request.content.readany():
+        size += len(piece)
+        if size > limits.body_bytes:
+            raise _too_large()
+        place.hold(len(piece))
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _too_large() -> Problem:
@@ -71,10 +93,16 @@ def _encoding(request: web.Request) -> str:
     return ",".join(request.headers.getall("Content-Encoding", ["identity"])).strip().lower()
 
 
-def _gunzip(raw: bytes, limit: int) -> bytes:
+async def _gunzip(raw: bytes, limit: int) -> bytes:
+    """Take off one layer, never more of it than a body may hold; a large one in a thread."""
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        plain = inflater.decompress(raw, limit + 1)
+        plain = inflater.decompress(raw, min(limit, _INLINE_BYTES))
+        if not inflater.eof and len(plain) == min(limit, _INLINE_BYTES):
+            rest = await asyncio.to_thread(
+                inflater.decompress, inflater.unconsumed_tail, limit + 1 - len(plain)
+            )
+            plain += rest
     except zlib.error:
         raise Problem(400, "bad_gzip", "The body is no gzip") from None
     if len(plain) > limit:

@@ -1,13 +1,14 @@
 """Connections with deadlines: aiohttp alone keeps a half-sent header open for ever.
 
-A connection that sends no whole header in time, or does not take its answer, is closed; beyond the
-cap a new one is told 503 at once; what cannot be parsed is answered as problem+json, unlogged words
-of the client included.
+A connection that sends no whole header in time, or does not take its answer, is closed; with every
+place taken the oldest half-sent one makes way for a new one; what cannot be parsed is answered as
+problem+json, unlogged words of the client included.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -16,14 +17,23 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_request import BaseRequest
 
+from services.crowd import Crowd, Stage
 from services.problems import MEDIA_TYPE, Problem, unavailable
 
+BACKLOG = 1_024
+READ_BYTES = 65_536
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one process lets a client take, in seconds, bytes and connections."""
+    """What one process lets clients take.
+
+    connections   half-sent ones make way beyond that; fewer where the system gives fewer files
+    requests      being worked on at once; beyond, 503 before anything is read or looked up
+    held_bytes    bodies in hand, unpacked ones too: about ten times as much memory when read
+    unread_bytes  answers that clients do not take, at once; beyond, the oldest is cut off
+    """
 
     header_seconds: float = 5.0
     body_seconds: float = 10.0
@@ -32,7 +42,10 @@ class Limits:
     answer_seconds: float = 10.0
     drain_seconds: float = 10.0
     body_bytes: int = 4 * 1024 * 1024
-    connections: int = 1_000
+    connections: int = 4_096
+    requests: int = 128
+    held_bytes: int = 16 * 1024 * 1024
+    unread_bytes: int = 64 * 1024 * 1024
 
 
 class _Silent(AbstractAccessLogger):
@@ -49,40 +62,40 @@ class _Silent(AbstractAccessLogger):
 class Connection(web.RequestHandler):
     """One client's connection: aiohttp's protocol with deadlines on its header and its answers."""
 
-    __slots__ = ("_deadline", "_idle", "_limits", "_open", "_refused")
+    __slots__ = ("_crowd", "_deadline", "_leaving", "_limits", "_refused", "_stage")
 
-    def __init__(self, server: web.Server, limits: Limits, connections: set["Connection"]) -> None:
+    def __init__(self, server: web.Server, limits: Limits, crowd: Crowd) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=limits.keepalive_seconds,
             lingering_time=limits.body_seconds,
             auto_decompress=False,
+            read_bufsize=READ_BYTES,
             access_log_class=_Silent,
         )
         self._limits = limits
-        self._open = connections
+        self._crowd = crowd
         self._deadline: asyncio.TimerHandle | None = None
-        self._idle = True
-        self._refused = False
+        self._stage = Stage.HALF_SENT
+        self._refused = False  # never got in
+        self._leaving = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new client, or tell it that there are too many."""
-        if len(self._open) >= self._limits.connections:
+        if not self._crowd.join(self):
             self._refused = True
             assert isinstance(transport, asyncio.Transport)
-            self._turn_away(
-                transport, unavailable("too_many_connections", "All connections are taken")
-            )
+            self._turn_away(transport, _full())
             return
-        self._open.add(self)
         super().connection_made(transport)
         self._arm(self._limits.header_seconds, self._close_half_sent)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the client."""
         self._disarm()
-        self._open.discard(self)
+        self._leaving = True
+        self._crowd.leave(self)
         if not self._refused:
             super().connection_lost(exc)
 
@@ -90,14 +103,32 @@ class Connection(web.RequestHandler):
         """Take bytes; with the first ones of a header its deadline begins to run."""
         if self._refused:
             return
-        if self._idle and self._deadline is None and data:
+        if self._stage is Stage.IDLE and data:
+            self._move(Stage.HALF_SENT)
             self._arm(self._limits.header_seconds, self._close_half_sent)
         super().data_received(data)
 
     def request_started(self) -> None:
-        """Note that a header is whole; body and handler have deadlines of their own."""
-        self._idle = False
+        """Note that a header, or a body, is whole; the handler has a deadline of its own."""
+        self._move(Stage.SERVED)
         self._disarm()
+
+    def body_awaited(self) -> None:
+        """Note that a body is still on its way."""
+        self._move(Stage.BODY)
+
+    def make_way(self, stage: Stage) -> None:
+        """Close, for others need the place more."""
+        self._leaving = True
+        transport = self.transport
+        if transport is None:
+            return
+        if stage is Stage.UNREAD:
+            transport.abort()
+        elif stage is Stage.IDLE:
+            transport.close()
+        else:
+            self._turn_away(transport, _full())
 
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -114,16 +145,23 @@ class Connection(web.RequestHandler):
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
-            self._idle = True
+            if request.content.is_eof():
+                self._move(Stage.IDLE)
+            else:  # the rest of the body is read and forgotten, but not for ever
+                self._move(Stage.HALF_SENT)
+                self._arm(self._limits.body_seconds, self._abort)
 
     def pause_writing(self) -> None:
         """Give a client that does not read its answer a deadline."""
         super().pause_writing()
         self._arm(self._limits.answer_seconds, self._abort)
+        if self.transport is not None:
+            self._move(Stage.UNREAD, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """Let a client that reads again go on."""
         self._disarm()
+        self._move(Stage.SERVED)
         super().resume_writing()
 
     def handle_error(
@@ -145,6 +183,11 @@ class Connection(web.RequestHandler):
         response = problem_response(problem)
         response.force_close()
         return response
+
+    def _move(self, stage: Stage, unread_bytes: int = 0) -> None:
+        self._stage = stage
+        if not self._leaving:
+            self._crowd.move(self, stage, unread_bytes)
 
     def _arm(self, seconds: float, act: Callable[[], None]) -> None:
         self._disarm()
@@ -184,14 +227,14 @@ class Connection(web.RequestHandler):
 class GuardedSite(web.BaseSite):
     """A listening port whose connections keep the limits."""
 
-    __slots__ = ("_connections", "_host", "_limits", "_port")
+    __slots__ = ("_crowd", "_host", "_limits", "_port")
 
     def __init__(self, runner: web.AppRunner, host: str, port: int, limits: Limits) -> None:
         super().__init__(runner)
         self._host = host
         self._port = port
         self._limits = limits
-        self._connections: set[Connection] = set()
+        self._crowd = Crowd(limits.connections, limits.unread_bytes)
 
     @property
     def name(self) -> str:
@@ -209,10 +252,29 @@ class GuardedSite(web.BaseSite):
         server = self._runner.server
         assert server is not None
         listening = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, self._limits, self._connections), self._host, self._port
+            lambda: Connection(server, self._limits, self._crowd),
+            self._host,
+            self._port,
+            backlog=min(self._limits.connections, BACKLOG),
         )
         self._server = listening
         self._port = listening.sockets[0].getsockname()[1]
+
+
+@contextmanager
+def sending(request: web.Request) -> Iterator[None]:
+    """Count a connection among the half-sent ones while its client still sends the body."""
+    connection = request.protocol
+    if not isinstance(connection, Connection):  # an application of a test, on a port of aiohttp's
+        yield
+        return
+    connection.body_awaited()
+    yield
+    connection.request_started()
+
+
+def _full() -> Problem:
+    return unavailable("too_many_connections", "All connections are taken")
 
 
 def problem_of(refusal: web.HTTPException) -> Problem:

@@ -20,14 +20,17 @@ from services.auth import Principal, authenticate, require_firm
 from services.bodies import adapter, check_media, read_body, read_json, read_path, read_query
 from services.deadlines import Connection, Limits, problem_of, problem_response
 from services.postgres import (
-    CONNECT_SECONDS,
+    LOOK_SECONDS,
     House,
+    borrowed,
+    close_pool,
     firm_transaction,
     office_transaction,
     open_pool,
 )
 from services.postgres import Connection as PostgresConnection
 from services.problems import Fault, Problem, not_found, unavailable
+from services.room import Room
 from services.routes import Handler, Route, check_routes
 from services.serving import make_ops_app, run_service
 from services.settings import Settings, SettingsRefused
@@ -36,6 +39,7 @@ from services.telemetry import REQUEST_SECONDS, REQUESTS
 __all__ = [
     "FIRM_POOL",
     "LIMITS",
+    "LOOK_POOL",
     "OFFICE_POOL",
     "PRINCIPAL",
     "Fault",
@@ -59,9 +63,11 @@ __all__ = [
     "unavailable",
 ]
 
+LOOK_POOL: Final = web.AppKey("look_pool", asyncpg.Pool)
 FIRM_POOL: Final = web.AppKey("firm_pool", asyncpg.Pool)
 OFFICE_POOL: Final = web.AppKey("office_pool", asyncpg.Pool)
 LIMITS: Final = web.AppKey("limits", Limits)
+ROOM: Final = web.AppKey("room", Room)
 SERVICE: Final = web.AppKey("service", str)
 _PEPPER: Final = web.AppKey("pepper", SecretStr)
 _ROUTES: Final = web.AppKey("routes", dict[object, Route])
@@ -72,6 +78,7 @@ _PATH: Final = web.RequestKey("path", BaseModel)
 _BODY: Final = web.RequestKey("body", object)
 _RAW: Final = web.RequestKey("raw", bytes)
 
+LOOKS_MAX: Final = 4
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _AWAY: Final = (
@@ -93,8 +100,9 @@ def make_app(
 ) -> web.Application:
     """Make the application of a house: its routes, their OpenAPI document and its page.
 
-    The pools of the firm and office roles are opened first, under FIRM_POOL and OFFICE_POOL; a
-    house appends its own parts to `cleanup_ctx`. Raises RouteError for a table that breaks its
+    The pools of the firm and office roles are opened first, under FIRM_POOL and OFFICE_POOL, and
+    under LOOK_POOL one of the firm's for tokens and health, which no long read holds up; a house
+    appends its own parts to `cleanup_ctx`. Raises RouteError for a table that breaks its
     rules, SettingsRefused without a pepper.
     """
     if not settings.token_pepper.get_secret_value():
@@ -105,15 +113,16 @@ def make_app(
     app = web.Application(middlewares=[_answer], client_max_size=limits.body_bytes)
     app[SERVICE] = service
     app[LIMITS] = limits
+    app[ROOM] = Room(limits.requests, limits.held_bytes)
     app[_PEPPER] = settings.token_pepper
     app[_ROUTES] = {}
 
     async def pools(app: web.Application) -> AsyncIterator[None]:
+        app[LOOK_POOL] = await open_pool(settings, service, "firm", size=LOOKS_MAX, looks=True)
         app[FIRM_POOL] = await open_pool(settings, service, "firm")
         app[OFFICE_POOL] = await open_pool(settings, service, "office")
         yield
-        await app[FIRM_POOL].close()
-        await app[OFFICE_POOL].close()
+        await asyncio.gather(*(close_pool(app[key]) for key in (LOOK_POOL, FIRM_POOL, OFFICE_POOL)))
 
     app.cleanup_ctx.append(pools)
     for route in table:
@@ -127,7 +136,7 @@ def make_app(
 
 async def check_postgres(app: web.Application) -> str | None:
     """Say why the database of an application is not ready; None when it is."""
-    async with app[FIRM_POOL].acquire(timeout=CONNECT_SECONDS) as conn:
+    async with borrowed(app[LOOK_POOL], LOOK_SECONDS) as conn:
         await conn.execute("select 1")
     return None
 
@@ -267,27 +276,31 @@ def _endpoint(route: Route) -> Handler:
     """Wrap a handler in the checks that its route names, in the order of their answers."""
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        limits = request.app[LIMITS]
-        if route.scope is not None:
-            await _admit(request, route)
-        _read_address(request, route)
-        if route.accepts:
-            check_media(request, route.accepts)
-            raw = await read_body(request, limits)
-            if route.request is not None:
-                request[_BODY] = read_json(raw, route.request)
-            else:
-                request[_RAW] = raw
-        deadline = asyncio.timeout(limits.handler_seconds)
-        try:
-            async with deadline:
-                return await route.handler(request)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            raise unavailable("handler_deadline", "This took too long") from None
+        with request.app[ROOM].place() as place:
+            if route.scope is not None:
+                await _admit(request, route)
+            _read_address(request, route)
+            if route.accepts:
+                check_media(request, route.accepts)
+                raw = await read_body(request, request.app[LIMITS], place)
+                if route.request is not None:
+                    request[_BODY] = read_json(raw, route.request)
+                else:
+                    request[_RAW] = raw
+            return await _handle(request, route)
 
     return serve
+
+
+async def _handle(request: web.Request, route: Route) -> web.StreamResponse:
+    deadline = asyncio.timeout(request.app[LIMITS].handler_seconds)
+    try:
+        async with deadline:
+            return await route.handler(request)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise unavailable("handler_deadline", "This took too long") from None
 
 
 def _read_address(request: web.Request, route: Route) -> None:
@@ -307,7 +320,7 @@ async def _admit(request: web.Request, route: Route) -> None:
     """Find out who calls, and whether they may: 401, then 403, then 404 for a foreign firm."""
     given = request.headers.getall("Authorization", [])
     principal = await authenticate(
-        request.app[FIRM_POOL], request.app[_PEPPER], given[0] if len(given) == 1 else None
+        request.app[LOOK_POOL], request.app[_PEPPER], given[0] if len(given) == 1 else None
     )
     request[PRINCIPAL] = principal
     structlog.contextvars.bind_contextvars(principal=principal.id, token_id=principal.token_id)
@@ -370,7 +383,8 @@ async def _refusals_as_problems(
         log.warning("value_refused", reason=type(error).__name__)
         found = Problem(422, "value_range", "A value is out of the range that we can keep")
     except asyncpg.InterfaceError as error:
-        if "clos" not in str(error):  # closed or closing: the driver has no class for it
+        # Closed, closing or cut while it was lent: the driver has no class for it.
+        if not any(word in str(error) for word in ("clos", "released")):
             raise
         log.warning("part_unavailable", reason=type(error).__name__)
         found = unavailable("unavailable", "A part that this call needs is away; try again")

@@ -5,14 +5,16 @@ all firms and leaves an audit row at each use, `writer` is for consumers and job
 changes its role, and a firm is named only inside a transaction, so nothing outlives a release.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
+import structlog
 
 from services.settings import Settings
 from services.sql import queries
@@ -32,15 +34,24 @@ ROLES: Final[Mapping[House, tuple[Role, ...]]] = {
     "billing": ("firm", "office", "writer"),
 }
 CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 3.0  # for one indexed row, the wait for a connection included
+TRANSACTION_SECONDS = 14.0  # for all statements of a request, likewise; less than its deadline
+RELEASE_SECONDS = 1.0
+CLOSE_SECONDS = 1.0
 
-_TIMEOUTS: Final[Mapping[Role, Mapping[str, str]]] = {
-    # A request is answered within 15 s or not at all.
+_TIMEOUTS: Final[Mapping[Role | Literal["look"], Mapping[str, str]]] = {
+    # A request is answered within 15 s or not at all. What a look asks for is a row or a few: a
+    # database that is merely slow ends it itself, before its connection is cut.
+    "look": {"statement_timeout": "2s", "lock_timeout": "2s", "transaction": "2s"},
     "firm": {"statement_timeout": "12s", "lock_timeout": "5s", "transaction": "5s"},
     "office": {"statement_timeout": "12s", "lock_timeout": "5s", "transaction": "5s"},
     # A paused consumer must lose its row locks before its successor gives up.
     "writer": {"statement_timeout": "60s", "lock_timeout": "10s", "transaction": "2s"},
 }
 _SQL = queries(Path(__file__).with_name("postgres.sql"))
+# The server is away, or says no; TimeoutError is an OSError.
+_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+log = structlog.get_logger()
 
 
 class Actor(Protocol):
@@ -67,17 +78,51 @@ def role_url(settings: Settings, house: House, role: Role) -> str:
     return urlunsplit(parts._replace(netloc=f"{login}@{place}"))
 
 
-async def open_pool(settings: Settings, house: House, role: Role, *, size: int = 8) -> Pool:
-    """Open a pool that connects when first used, so that a service starts before its database."""
+async def open_pool(
+    settings: Settings, house: House, role: Role, *, size: int = 8, looks: bool = False
+) -> Pool:
+    """Open a pool that connects when first used, so that a service starts before its database.
+
+    One for `looks` is for short reads only, which no long statement of others is to hold up.
+    """
     pool = await asyncpg.create_pool(
         role_url(settings, house, role),
         min_size=0,
         max_size=size,
         timeout=CONNECT_SECONDS,
-        server_settings=_server_settings(house, role),
+        server_settings=_server_settings(house, role, looks=looks),
     )
     assert pool is not None
     return pool
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close a pool's connections, those that do not answer without a word."""
+    with suppress(*_LOST):  # a pool that is not closed in time is ended by its own doing
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+
+
+@asynccontextmanager
+async def borrowed(pool: Pool, seconds: float) -> AsyncIterator[Connection]:
+    """Lend a connection for so many seconds at most, the wait for it included.
+
+    A frozen server answers nothing and refuses nothing, and neither a cancelled statement nor a
+    return to the pool would ever end: so when the time is up the connection is cut, whoever waits
+    for it gets a `ConnectionDoesNotExistError`, and its place in the pool is free again.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    conn = await pool.acquire(timeout=seconds)
+    cut = loop.call_at(until, conn.terminate)
+    try:
+        yield conn
+    finally:
+        cut.cancel()
+        try:
+            await pool.release(conn, timeout=RELEASE_SECONDS)
+        except _LOST as error:  # what was done on it is done: its caller knows how that ended
+            log.warning("connection_lost", reason=type(error).__name__)
 
 
 async def connect(settings: Settings, house: House, role: Role) -> Connection:
@@ -89,8 +134,8 @@ async def connect(settings: Settings, house: House, role: Role) -> Connection:
     )
 
 
-def _server_settings(house: House, role: Role) -> dict[str, str]:
-    timeouts = _TIMEOUTS[role]
+def _server_settings(house: House, role: Role, *, looks: bool = False) -> dict[str, str]:
+    timeouts = _TIMEOUTS["look" if looks else role]
     return {
         "application_name": role_name(house, role),
         "search_path": house,
@@ -112,7 +157,10 @@ async def firm_transaction(
     isolation: Literal["repeatable_read", "read_committed"] = (
         "repeatable_read" if snapshot else "read_committed"
     )
-    async with pool.acquire(timeout=CONNECT_SECONDS) as conn, conn.transaction(isolation=isolation):
+    async with (
+        borrowed(pool, TRANSACTION_SECONDS) as conn,
+        conn.transaction(isolation=isolation),
+    ):
         await conn.execute(_SQL.choose_firm, firm_id)
         yield conn
 
@@ -136,7 +184,10 @@ async def office_transaction(
     isolation: Literal["repeatable_read", "read_committed"] = (
         "repeatable_read" if snapshot else "read_committed"
     )
-    async with pool.acquire(timeout=CONNECT_SECONDS) as conn, conn.transaction(isolation=isolation):
+    async with (
+        borrowed(pool, TRANSACTION_SECONDS) as conn,
+        conn.transaction(isolation=isolation),
+    ):
         await append_audit(conn, actor, action, subject=subject, firm_id=firm_id, details=details)
         yield conn
 

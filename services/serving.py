@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -19,6 +21,8 @@ from services.settings import Settings
 
 Check = Callable[[], Awaitable[str | None]]
 CHECK_SECONDS: Final = 3.0
+OPS_CONNECTIONS: Final = 64
+FILES_RESERVED: Final = 256  # the health port, the pools, Kafka's connections, logs
 BESIDE_SECONDS: Final = 6.0
 log = structlog.get_logger()
 
@@ -115,7 +119,26 @@ async def _run(
         port=getattr(settings, f"{service}_port"),
         ops_port=getattr(settings, f"{service}_ops_port"),
         stop=stop,
+        limits=fit_files(Limits()),
     )
+
+
+def fit_files(limits: Limits) -> Limits:
+    """Let this process open the files that its connections need, as far as the system allows."""
+    wanted = limits.connections + FILES_RESERVED
+    files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY and files < wanted:
+        files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    if files == resource.RLIM_INFINITY or files >= wanted:
+        return limits
+    held = max(files - FILES_RESERVED, OPS_CONNECTIONS)
+    log.warning(
+        "files_too_few",
+        words=f"{files} open files allow {held} connections instead of {limits.connections}: "
+        f"raise the limit (ulimit -Hn) to {wanted}",
+    )
+    return replace(limits, connections=held)
 
 
 async def serve(
@@ -140,7 +163,8 @@ async def serve(
     ops_runner, app_runner = runners
     try:
         await ops_runner.setup()
-        ops_site = GuardedSite(ops_runner, host, ops_port, limits)
+        few = replace(limits, connections=min(limits.connections, OPS_CONNECTIONS))
+        ops_site = GuardedSite(ops_runner, host, ops_port, few)
         await ops_site.start()
         if not await _unless_stopped(app_runner.setup(), stop):
             return

@@ -13,7 +13,7 @@ from services.billing.jobs import work
 from services.consuming import consume
 from services.http import check_postgres, make_app, make_ops_app
 from services.log_health import Health
-from services.postgres import open_pool
+from services.postgres import close_pool, open_pool
 from services.serving import Check, beside
 from services.settings import Settings
 
@@ -44,7 +44,7 @@ def build_ops(app: web.Application) -> web.Application:
 async def _writer_pool(app: web.Application) -> AsyncIterator[None]:
     app[WRITER_POOL] = await open_pool(app[SETTINGS], "billing", "writer", size=4)
     yield
-    await app[WRITER_POOL].close()
+    await close_pool(app[WRITER_POOL])
 
 
 async def _tasks(app: web.Application) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ from services.http import check_postgres, make_app, make_ops_app
 from services.ingest.api import PRODUCER, ROUTES, SETTINGS, WRITER_POOL
 from services.ingest.consumer import READING
 from services.kafka import READY_TOPIC
-from services.postgres import open_pool
+from services.postgres import close_pool, open_pool
 from services.producer import OutcomeUnknown, Producer, Record
 from services.serving import Check, beside
 from services.settings import Settings
@@ -41,7 +41,7 @@ def build_ops(app: web.Application) -> web.Application:
 async def _writer_pool(app: web.Application) -> AsyncIterator[None]:
     app[WRITER_POOL] = await open_pool(app[SETTINGS], "ingest", "writer", size=4)
     yield
-    await app[WRITER_POOL].close()
+    await close_pool(app[WRITER_POOL])
 
 
 async def _producer(app: web.Application) -> AsyncIterator[None]:

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 from services.ingest.imports import Format, KnownRow, Planned
-from services.postgres import CONNECT_SECONDS, Connection, Pool
+from services.postgres import LOOK_SECONDS, TRANSACTION_SECONDS, Connection, Pool, borrowed
 from services.sql import queries
 
 SQL = queries(Path(__file__).with_name("queries.sql"))
@@ -13,7 +13,7 @@ SQL = queries(Path(__file__).with_name("queries.sql"))
 
 async def load_firms_of_placements(pool: Pool, placement_ids: Sequence[str]) -> dict[str, str]:
     """Return the firm of each placement that the directory knows."""
-    async with pool.acquire(timeout=CONNECT_SECONDS) as conn:
+    async with borrowed(pool, LOOK_SECONDS) as conn:
         rows = await conn.fetch(SQL.load_firms_of_placements, placement_ids)
     return {row["placement_id"]: row["firm_id"] for row in rows}
 
@@ -60,7 +60,7 @@ async def append_import(
 
 async def append_import_sent(pool: Pool, sent: Sequence[Planned]) -> None:
     """Note that the log has confirmed rows' events."""
-    async with pool.acquire(timeout=CONNECT_SECONDS) as conn:
+    async with borrowed(pool, TRANSACTION_SECONDS) as conn:
         await conn.execute(
             SQL.append_import_sent, [row.firm_id for row in sent], [row.row_id for row in sent]
         )

@@ -573,26 +573,6 @@ async def test_a_client_that_does_not_take_its_answer_is_cut_off(plain):
         writer.close()
 
 
-async def test_beyond_the_cap_a_connection_is_told_so_and_a_freed_place_serves_again(plain):
-    async with running(plain, Limits(connections=2)) as door:
-        held = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(2)]
-        for _, writer in held:
-            writer.write(b"GET /v1/orders HT")
-        answer = await asyncio.wait_for(door.raw(b""), 5)
-        assert answer.startswith(b"HTTP/1.1 503")
-        assert b"Retry-After: 2\r\n" in answer
-        for _, writer in held:
-            writer.close()
-            await writer.wait_closed()
-        for _ in range(100):
-            answer = await door.raw(
-                b"GET /v1/orders HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-            )
-            if answer.startswith(b"HTTP/1.1 200"):
-                return
-        pytest.fail("no place was freed")
-
-
 @pytest.mark.parametrize(
     "sent",
     [

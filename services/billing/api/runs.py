@@ -28,9 +28,7 @@ from services.http import (
     json_response,
     principal_of,
 )
-from services.postgres import (
-    Connection,
-)
+from services.postgres import TRANSACTION_SECONDS, Connection, borrowed
 
 
 class RunIn(Body):
@@ -44,7 +42,7 @@ class RunIn(Body):
 async def post_run(request: web.Request) -> web.StreamResponse:
     """Begin a month run; it goes on by itself, and GET shows how far it is."""
     told, key = body_of(request, RunIn), request_key(request)
-    async with request.app[WRITER_POOL].acquire() as conn:
+    async with borrowed(request.app[WRITER_POOL], TRANSACTION_SECONDS) as conn:
         run_id = await jobs.begin_run(
             conn, request.app[SETTINGS], Month.parse(told.period), told.firm_ids,
             dry_run=told.dry_run, actor=principal_of(request).id, request_key=key,

@@ -1,0 +1,190 @@
+"""A frozen database, or a slow one, stops nobody for longer than it lasts, and nothing is lost."""
+
+import asyncio
+import time
+from contextlib import ExitStack
+from functools import partial
+
+import aiohttp
+import asyncpg
+import psycopg
+import pytest
+
+from services.folding import caught_up
+from services.kafka import ensure_topics, log_ends
+from services.postgres import LOOK_SECONDS, RELEASE_SECONDS, borrowed, connect, open_pool
+from tests.log import DIRECTORY, entry, put
+from tests.overload import wire
+from tests.overload.conftest import logged_ids, make_token
+from tests.overload.freezing import frozen
+from tests.overload.processes import HOUSES, loads, service
+
+SLACK_SECONDS = 1.5  # of a machine that does other things too
+ANSWER_SECONDS = LOOK_SECONDS + RELEASE_SECONDS + SLACK_SECONDS
+READY_SECONDS = 5.0
+BATCH = 10
+
+
+@pytest.fixture
+async def breakable(settings, own_postgres):
+    """Settings whose database the test may freeze."""
+    here = settings.model_copy(update={"database_url": own_postgres.url})
+    await ensure_topics(here)
+    return here
+
+
+async def ask_health(house, path):
+    url = f"http://127.0.0.1:{house.ops_port}{path}"
+    async with aiohttp.ClientSession() as client, client.get(url) as response:
+        return response.status, await response.text()
+
+
+def is_to(port):
+    return lambda one: one.raddr and one.raddr.port == port
+
+
+async def test_a_frozen_database_never_stops_ingest(breakable, own_postgres, tmp_path):
+    token = await make_token(breakable)
+    with service("ingest", breakable, tmp_path / "log") as door:
+        await door.ready()
+        async with loads(2) as call:
+            send = partial(wire.send_in_turn, clients=150, seconds=14, batch=BATCH, pause=0.2)
+            sending = call(send, door.port, token, "steady")
+            await asyncio.sleep(2)  # some load, so that connections are in use
+            before = door.memory_bytes()
+            for backends_only in (False, True):
+                with frozen(own_postgres, backends_only=backends_only):
+                    await live(door, own_postgres.port)
+                    started = time.monotonic()
+                    status, _ = await ask_health(door, "/readyz")
+                    assert time.monotonic() - started < ANSWER_SECONDS
+                    # Where only what was there stands still, new connections have done it.
+                    assert status == (200 if backends_only else 503)
+                thawed = time.monotonic()
+                await door.ready(READY_SECONDS)
+                told = await call(
+                    partial(wire.send_in_turn, clients=1, seconds=0.2, batch=1),
+                    door.port, token, f"thawed-{backends_only}",
+                )  # fmt: skip
+                assert told.statuses[202] > 0
+                assert time.monotonic() - thawed < READY_SECONDS + SLACK_SECONDS
+            told = await sending
+            peak = door.memory_peak_bytes()
+    assert set(told.statuses) == {202, 503}
+    assert told.without_retry == 0
+    assert max(told.seconds) < ANSWER_SECONDS
+    assert peak - before < 100 * 2**20
+    logged = await logged_ids(breakable)
+    assert wire.ids_of(told.acknowledged, BATCH) <= set(logged)
+
+
+async def live(door, database_port):
+    """Its loop lives, and nothing piles up."""
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        started = time.monotonic()
+        assert (await ask_health(door, "/livez"))[0] == 200
+        assert time.monotonic() - started < SLACK_SECONDS
+        assert len([one for one in door.connections() if is_to(database_port)(one)]) <= 40
+        await asyncio.sleep(0.2)
+
+
+async def test_a_slow_database_is_told_in_time_and_gives_its_connections_back(
+    breakable, own_postgres, tmp_path
+):
+    """A lock that somebody holds makes every look at a token wait."""
+    token = await make_token(breakable)
+    with service("ingest", breakable, tmp_path / "log") as door:
+        await door.ready()
+        async with loads(1) as call:
+            with psycopg.connect(own_postgres.url) as owner:
+                owner.execute("lock table identity.token in access exclusive mode")
+                told = await call(
+                    partial(wire.send_in_turn, clients=40, seconds=4, batch=1),
+                    door.port, token, "slow",
+                )  # fmt: skip
+                owner.rollback()
+            assert set(told.statuses) == {503}
+            assert told.without_retry == 0
+            assert max(told.seconds) < ANSWER_SECONDS
+            at_once = await call(
+                partial(wire.send_in_turn, clients=4, seconds=0.5, batch=1),
+                door.port, token, "quick",
+            )  # fmt: skip
+    assert set(at_once.statuses) == {202}
+
+
+async def test_what_is_lent_comes_back_from_a_server_that_stands_still(breakable, own_postgres):
+    pool = await open_pool(breakable, "ingest", "firm", size=3)
+
+    async def look(seconds):
+        async with borrowed(pool, seconds) as conn:
+            return await conn.fetchval("select 1")
+
+    assert await asyncio.gather(*(look(5) for _ in range(3))) == [1, 1, 1]
+    for backends_only in (False, True):
+        with frozen(own_postgres, backends_only=backends_only):
+            started = time.monotonic()
+            found = await asyncio.gather(*(look(0.5) for _ in range(9)), return_exceptions=True)
+            assert time.monotonic() - started < 0.5 + RELEASE_SECONDS + SLACK_SECONDS
+        lost = (asyncpg.PostgresConnectionError, TimeoutError)
+        assert any(isinstance(one, lost) for one in found)
+        assert all(one == 1 or isinstance(one, lost) for one in found)
+        assert await asyncio.gather(*(look(5) for _ in range(9))) == [1] * 9
+    await pool.close()
+
+
+async def test_consumers_of_every_house_go_on_after_a_freeze(breakable, own_postgres, tmp_path):
+    await put(breakable, DIRECTORY, "admin:a")
+    sent = [f"before-{n}" for n in range(200)]
+    await put(breakable, [entry(i, 6) for i in sent])
+    with ExitStack() as stack:
+        houses = [stack.enter_context(service(name, breakable, tmp_path / name)) for name in HOUSES]
+        for house in houses:
+            await house.ready()
+        for number in range(2):
+            during = [f"during-{number}-{n}" for n in range(200)]
+            half = len(during) // 2
+            await put(breakable, [entry(i, 6) for i in during[:half]])  # on their way, or not yet
+            with frozen(own_postgres, backends_only=number == 1):
+                await put(breakable, [entry(i, 6) for i in during[half:]])
+                for house in houses:
+                    assert (await ask_health(house, "/livez"))[0] == 200
+                await asyncio.sleep(2)
+            sent += during
+            for house in houses:
+                await house.ready(READY_SECONDS)
+        for name in HOUSES:
+            facts = await facts_applied(breakable, name)
+            assert facts == len(DIRECTORY) + (0 if name == "ingest" else len(sent))
+
+
+async def facts_applied(settings, house):
+    """Wait until a house has read the log; say how many facts it holds."""
+    topics = ["directory"] if house == "ingest" else ["directory", "time-events"]
+    ends = await log_ends(settings, [settings.topic(name) for name in topics])
+    conn = await connect(settings, house, "writer")
+    try:
+        async with asyncio.timeout(30):
+            while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's table)
+                await asyncio.sleep(0.02)
+        return await conn.fetchval("select count(*) from fact")
+    finally:
+        await conn.close()
+
+
+@pytest.mark.parametrize("name", HOUSES)
+async def test_a_stop_while_the_database_is_frozen_is_a_stop(
+    breakable, own_postgres, tmp_path, name
+):
+    token = await make_token(breakable)
+    with service(name, breakable, tmp_path / "log") as house:
+        await house.ready()
+        with frozen(own_postgres):
+            async with loads(1) as call:
+                send = partial(wire.send_in_turn, clients=5, seconds=1.5, batch=1)
+                sending = call(send, house.port, token, "last")
+                await asyncio.sleep(1)
+                code, seconds = await asyncio.to_thread(house.stop)
+                await sending
+    assert (code, seconds < 10) == (0, True), f"{code} after {seconds:.1f} s"

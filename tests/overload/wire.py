@@ -1,0 +1,217 @@
+"""Clients written on bare streams: honest ones that keep time, and those that mean harm."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+NDJSON = "application/x-ndjson"
+ANSWER_SECONDS = 40.0
+
+
+@dataclass
+class Told:
+    """What a load was told: answers by status, batches that were acknowledged, seconds waited."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    unanswered: int = 0
+    acknowledged: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    accepted_at: list[float] = field(default_factory=list)
+    without_retry: int = 0
+    took: float = 0.0
+
+    def percentile(self, share: float) -> float:
+        """Give the seconds within which that share of the answers came."""
+        ordered = sorted(self.seconds)
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+
+
+@dataclass
+class Answer:
+    """An answer from the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Line:
+    """One connection that sends requests, one after the other."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, sent: bytes) -> Answer:
+        """Send a whole request and read its answer. Raises OSError when there is none."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        try:
+            writer.write(sent)
+            answer = await read_answer(reader)
+        except asyncio.IncompleteReadError as error:
+            self.close()
+            raise ConnectionResetError from error
+        except BaseException:
+            self.close()
+            raise
+        if answer.headers.get("connection") == "close":
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        """Forget the connection; the next request opens another."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """Read one answer."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Answer(int(head[0].split(" ")[1]), headers, body)
+
+
+def request(token: str, body: bytes, media: str = NDJSON, *more: str) -> bytes:
+    """Write a whole POST of events."""
+    return head(token, len(body), media, *more) + body
+
+
+def head(token: str, length: int, media: str = NDJSON, *more: str) -> bytes:
+    """Write the header of a POST of events."""
+    lines = (
+        "POST /v1/events HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {token}",
+        f"Content-Type: {media}",
+        f"Content-Length: {length}",
+        *more,
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def entries(name: str, count: int) -> bytes:
+    """Write a batch of recorded entries, one a line, whose ids begin with the name."""
+    now = datetime.now(UTC).isoformat()
+    line = json.dumps(
+        {
+            "specversion": "1.0",
+            "id": "@",
+            "source": "tracker/as-1",
+            "type": "turnsheet.time.recorded.v1",
+            "time": now,
+            "data": {
+                "firm_id": "firm-1",
+                "placement_id": "pl-1",
+                "entry_id": "@",
+                "started_at": "2026-07-01T14:00:00Z",
+                "ended_at": "2026-07-01T14:06:00Z",
+                "task_type": "document_prep",
+                "kind": "work",
+                "billable": True,
+            },
+        }
+    )
+    return "\n".join(line.replace("@", f"{name}.{number}") for number in range(count)).encode()
+
+
+def send_steadily(
+    port: int, token: str, name: str, *, rate: float, seconds: float, batch: int, lines_max: int
+) -> Told:
+    """Send batches at a steady rate, whatever is answered: an open load, for its own process."""
+    return asyncio.run(_send_steadily(port, token, name, rate, seconds, batch, lines_max))
+
+
+async def _send_steadily(
+    port: int, token: str, name: str, rate: float, seconds: float, batch: int, lines_max: int
+) -> Told:
+    told = Told()
+    free: list[Line] = []
+    started = time.monotonic()
+    under_way: set[asyncio.Task[None]] = set()
+    for number in range(int(rate * seconds)):
+        wait = started + number / rate - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        elif number % 20 == 0:
+            await asyncio.sleep(0)
+        if len(under_way) >= lines_max:
+            told.unanswered += 1  # it would have to wait for a connection of its own
+            continue
+        line = free.pop() if free else Line(port)
+        task = asyncio.create_task(_send(line, token, f"{name}-{number}", batch, told, free))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    told.took = time.monotonic() - started
+    if under_way:
+        await asyncio.wait(under_way)
+    for line in free:
+        line.close()
+    return told
+
+
+async def _send(
+    line: Line, token: str, name: str, batch: int, told: Told, free: list[Line]
+) -> None:
+    started = time.monotonic()
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await line.ask(request(token, entries(name, batch)))
+    except OSError:
+        told.statuses[0] += 1
+        return
+    finally:
+        free.append(line)
+    note(told, answer, name, time.monotonic() - started)
+
+
+def note(told: Told, answer: Answer, name: str, seconds: float) -> None:
+    """Note one answer."""
+    told.statuses[answer.status] += 1
+    told.seconds.append(seconds)
+    if answer.status == 202:
+        told.acknowledged.append(name)
+        told.accepted_at.append(time.monotonic())
+    elif answer.status in {429, 503} and "retry-after" not in answer.headers:
+        told.without_retry += 1
+
+
+def send_in_turn(
+    port: int, token: str, name: str, *, clients: int, seconds: float, batch: int, pause: float = 0
+) -> Told:
+    """Send batches from some clients that each wait for their answer, for a process of its own."""
+    return asyncio.run(_send_in_turn(port, token, name, clients, seconds, batch, pause))
+
+
+async def _send_in_turn(
+    port: int, token: str, name: str, clients: int, seconds: float, batch: int, pause: float
+) -> Told:
+    told = Told()
+    started = time.monotonic()
+
+    async def client(who: int) -> None:
+        line, number = Line(port), 0
+        free: list[Line] = []
+        while time.monotonic() - started < seconds:
+            await _send(line, token, f"{name}-{who}-{number}", batch, told, free)
+            free.clear()
+            number += 1
+            if pause:
+                await asyncio.sleep(pause)
+        line.close()
+
+    await asyncio.gather(*(client(who) for who in range(clients)))
+    told.took = time.monotonic() - started
+    return told
+
+
+def ids_of(batches: Iterable[str], count: int) -> set[str]:
+    """Name the events of batches."""
+    return {f"{name}.{number}" for name in batches for number in range(count)}
