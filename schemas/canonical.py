@@ -4,6 +4,10 @@ import json
 from hashlib import sha256
 from typing import Any
 
+_PLAIN = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=True
+)
+
 
 def canonical_json(value: Any) -> bytes:
     """Write a value of None, booleans, integers, strings, lists and dicts in its one form.
@@ -13,6 +17,14 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(
         _ordered(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False
     ).encode()
+
+
+def plain_canonical_json(value: Any) -> bytes:
+    """Write a value whose keys are ASCII texts: then code points sort as the RFC wants it.
+
+    Quicker, and for whoever knows that no float is in it: nothing is looked at here.
+    """
+    return _PLAIN.encode(value).encode()
 
 
 def canonical_hash(value: Any) -> bytes:

@@ -169,6 +169,10 @@ class TimerMoved(EntryData):
     billable: bool = True
 
 
+# Which of started_at, ended_at, work_date and duration_seconds an entry may lack.
+_SHAPES = {(False, False, True, True), (True, True, False, False)}
+
+
 class TimeRecorded(EntryData):
     """A whole entry: an interval, or a duration on a date of the firm."""
 
@@ -188,12 +192,9 @@ class TimeRecorded(EntryData):
     @model_validator(mode="after")
     def one_shape(self) -> Self:
         """Refuse an entry that is neither an interval nor a duration, or both."""
-        interval = (self.started_at is not None, self.ended_at is not None)
-        duration = (self.work_date is not None, self.duration_seconds is not None)
-        if (interval, duration) not in {
-            ((True, True), (False, False)),
-            ((False, False), (True, True)),
-        }:
+        interval = (self.started_at is None, self.ended_at is None)
+        duration = (self.work_date is None, self.duration_seconds is None)
+        if (*interval, *duration) not in _SHAPES:
             raise PydanticCustomError(
                 "entry_shape",
                 "give started_at and ended_at, or work_date and duration_seconds, not a mix",
@@ -303,19 +304,17 @@ class EntityKey(NamedTuple):
 
 def entity_of(type_name: str, data: Data) -> EntityKey:
     """Return the entity that an event of this type and data belongs to."""
-    firm_id = data.firm_id if isinstance(data, FirmData) else NO_FIRM
-    if isinstance(data, EventRetracted | EscalationData):
-        if data.task_id is not None:
-            return EntityKey(firm_id, "task", data.task_id)
-        if isinstance(data, EventRetracted) and data.entry_id is not None:
-            return EntityKey(firm_id, "entry", data.entry_id)
-        escalation_id = data.escalation_id
-        assert escalation_id is not None
-        return EntityKey(firm_id, "escalation", escalation_id)
+    firm_id = getattr(data, "firm_id", NO_FIRM)
     kind = TYPES[type_name].kind
-    assert kind is not None
-    entity_id = getattr(data, f"{kind}_id")
-    return EntityKey(firm_id, kind, entity_id)
+    if kind is not None:
+        return EntityKey(firm_id, kind, getattr(data, f"{kind}_id"))
+    assert isinstance(data, EventRetracted | EscalationData)
+    if data.task_id is not None:
+        return EntityKey(firm_id, "task", data.task_id)
+    if isinstance(data, EventRetracted) and data.entry_id is not None:
+        return EntityKey(firm_id, "entry", data.entry_id)
+    assert data.escalation_id is not None
+    return EntityKey(firm_id, "escalation", data.escalation_id)
 
 
 TOPIC_OF_KIND: dict[Kind, str] = {

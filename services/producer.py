@@ -9,6 +9,7 @@ told so and send the same ids again; a second copy in the log is harmless.
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 import structlog
@@ -61,13 +62,7 @@ class Record(NamedTuple):
 
     key: bytes
     value: bytes
-    headers: Sequence[tuple[str, bytes]]
-
-    @property
-    def size_bytes(self) -> int:
-        """The record's size in the batch, generously."""
-        heads = sum(len(name) + len(value) + 8 for name, value in self.headers)
-        return len(self.key) + len(self.value) + heads + 64
+    headers: list[tuple[str, bytes]]
 
 
 class Place(NamedTuple):
@@ -77,10 +72,23 @@ class Place(NamedTuple):
     offset: int
 
 
-class _Waiting(NamedTuple):
-    record: Record
-    size_bytes: int
-    placed: "asyncio.Future[Place]"
+class _Group:
+    """What one call puts on one partition: records in their order, and one future for all."""
+
+    def __init__(self, partition: int, placed: "asyncio.Future[None]") -> None:
+        self.partition = partition
+        self.placed = placed
+        self.records: list[Record] = []
+        self.size_bytes = 0
+        self.taken = 0  # how many are in a batch
+        self.offsets: list[int] = []  # of those that are confirmed
+
+
+class _Part(NamedTuple):
+    """As many records of a group as came into one batch."""
+
+    group: _Group
+    size: int
 
 
 class _Lane:
@@ -89,8 +97,8 @@ class _Lane:
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.queue: deque[_Waiting] = deque()
-        self.sent: list[_Waiting] = []
+        self.queue: deque[_Group] = deque()
+        self.sent: list[_Part] = []
         self.wake = asyncio.Event()
 
 
@@ -122,7 +130,7 @@ class Producer:
     async def __aexit__(self, *_: object) -> None:
         """Send what is queued, for a few seconds; the rest fails as unknown."""
         self._stopping = True
-        if open_ := [w.placed for w in self._waiting() if not w.placed.done()]:
+        if open_ := {g.placed for g in self._waiting() if not g.placed.done()}:
             await asyncio.wait(open_, timeout=STOP_SECONDS)
         for task in list(self._tasks):
             task.cancel()
@@ -143,7 +151,7 @@ class Producer:
         Raises `RecordTooLarge` or `Overloaded` before anything is sent, `OutcomeUnknown` when the
         deadline passed or Kafka failed.
         """
-        sizes = [record.size_bytes for record in records]
+        sizes = _sizes(records)
         if sizes and max(sizes) > RECORD_BYTES_MAX - BATCH_OVERHEAD_BYTES:
             raise RecordTooLarge(f"a record of {max(sizes)} bytes is too large for the log")
         kafka = self._kafka
@@ -152,21 +160,31 @@ class Producer:
         loop = asyncio.get_running_loop()
         until = loop.time() + deadline_seconds
         partitions = await _partitions(kafka, topic, deadline_seconds)
+        size_bytes = sum(sizes)
         if (
-            self._queued_bytes + sum(sizes) > QUEUE_BYTES_MAX
+            self._queued_bytes + size_bytes > QUEUE_BYTES_MAX
             or self._queued_records + len(sizes) > QUEUE_RECORDS_MAX
         ):
             raise Overloaded("too many records wait for Kafka")
-        waiting = []
+        groups: dict[int, _Group] = {}
+        lying: list[int] = []
         for record, size in zip(records, sizes, strict=True):
-            placed: asyncio.Future[Place] = loop.create_future()
-            lane = self._lane(topic, self._partition(topic, record.key, partitions))
-            lane.queue.append(_Waiting(record, size, placed))
+            partition = self._partition(topic, record.key, partitions)
+            group = groups.get(partition)
+            if group is None:
+                group = groups[partition] = _Group(partition, loop.create_future())
+            group.records.append(record)
+            group.size_bytes += size
+            lying.append(partition)
+        for group in groups.values():
+            lane = self._lane(topic, group.partition)
+            lane.queue.append(group)
             lane.wake.set()
-            waiting.append(placed)
-        self._count(sum(sizes), len(sizes))
+        self._count(size_bytes, len(sizes))
         # failpoint producer.queued
-        return await _places(waiting, until - loop.time())
+        await _settle([group.placed for group in groups.values()], until - loop.time())
+        offsets = {partition: iter(group.offsets) for partition, group in groups.items()}
+        return [Place(partition, next(offsets[partition])) for partition in lying]
 
     def _count(self, size_bytes: int, records: int) -> None:
         self._queued_bytes += size_bytes
@@ -251,10 +269,10 @@ class Producer:
             confirmed = await self._send(kafka, lane, batch)
             if confirmed is None:
                 BATCHES.labels(lane.topic, "failed").inc()
-                _fail(lane.sent, "Kafka did not confirm")
+                _fail((part.group for part in lane.sent), "Kafka did not confirm")
             else:
                 BATCHES.labels(lane.topic, "confirmed").inc()
-                RECORDS.labels(lane.topic).inc(len(lane.sent))
+                RECORDS.labels(lane.topic).inc(sum(part.size for part in lane.sent))
                 BATCH_SECONDS.labels(lane.topic).observe(
                     asyncio.get_running_loop().time() - started
                 )
@@ -280,7 +298,7 @@ class Producer:
                 delivery.cancel()
                 self._broken.set()
         if not delivery.done() or delivery.cancelled():
-            log.warning("batch_unresolved", topic=lane.topic, records=len(lane.sent))
+            log.warning("batch_unresolved", topic=lane.topic, calls=len(lane.sent))
             return None
         error = delivery.exception()
         if error is None:
@@ -297,35 +315,56 @@ class Producer:
         """Move what fits from the queue into a batch; what nobody waits for any more is dropped."""
         lane.sent = []
         while lane.queue:
-            item = lane.queue[0]
-            if not item.placed.done():
-                key, value, headers = item.record
-                if (
-                    batch.append(key=key, value=value, timestamp=None, headers=list(headers))
-                    is None
-                ):
-                    break
-                lane.sent.append(item)
+            group = lane.queue[0]
+            fitted = 0 if group.placed.done() else _append(batch, group)
+            if fitted:
+                lane.sent.append(_Part(group, fitted))
+                group.taken += fitted
+            if not group.placed.done() and group.taken < len(group.records):
+                break
             lane.queue.popleft()
-            self._count(-item.size_bytes, -1)
+            self._count(-group.size_bytes, -len(group.records))
         batch.close()
 
-    def _waiting(self) -> Iterable[_Waiting]:
+    def _waiting(self) -> Iterable[_Group]:
         for lane in self._lanes.values():
-            yield from lane.sent
+            yield from (part.group for part in lane.sent)
             yield from lane.queue
 
     def _fail_queued(self, words: str) -> None:
         for lane in self._lanes.values():
-            for item in lane.queue:
-                self._count(-item.size_bytes, -1)
+            for group in lane.queue:
+                self._count(-group.size_bytes, -len(group.records))
             _fail(lane.queue, words)
             lane.queue.clear()
 
     def _fail_all(self, words: str) -> None:
         self._fail_queued(words)
         for lane in self._lanes.values():
-            _fail(lane.sent, words)
+            _fail((part.group for part in lane.sent), words)
+
+
+def _sizes(records: Sequence[Record]) -> list[int]:
+    """Return each record's size in a batch, generously; records of one call share their headers."""
+    sizes: list[int] = []
+    measured: list[tuple[str, bytes]] | None = None
+    heads = 0
+    for key, value, headers in records:
+        if headers is not measured:
+            measured = headers
+            heads = sum(len(name) + len(text) + 8 for name, text in headers) + 64
+        sizes.append(len(key) + len(value) + heads)
+    return sizes
+
+
+def _append(batch: Any, group: _Group) -> int:
+    """Append the records of a group that are in no batch yet; return how many fitted."""
+    append = batch.append
+    for fitted, record in enumerate(islice(group.records, group.taken, None)):
+        key, value, headers = record
+        if append(key=key, value=value, timestamp=None, headers=headers) is None:
+            return fitted
+    return len(group.records) - group.taken
 
 
 async def _partitions(kafka: AIOKafkaProducer, topic: str, seconds: float) -> list[int]:
@@ -341,9 +380,10 @@ async def _partitions(kafka: AIOKafkaProducer, topic: str, seconds: float) -> li
     return sorted(found)
 
 
-async def _places(waiting: "list[asyncio.Future[Place]]", seconds: float) -> list[Place]:
+async def _settle(waiting: "list[asyncio.Future[None]]", seconds: float) -> None:
+    """Return when all are confirmed. Raises `OutcomeUnknown`."""
     if not waiting:
-        return []
+        return
     try:
         _, late = await asyncio.wait(waiting, timeout=max(seconds, 0))
     except asyncio.CancelledError:
@@ -355,22 +395,23 @@ async def _places(waiting: "list[asyncio.Future[Place]]", seconds: float) -> lis
     if late:
         raise OutcomeUnknown("Kafka did not confirm in time")
     for future in waiting:
-        if (error := future.exception()) is not None:
-            raise error
-    return [future.result() for future in waiting]
+        future.result()
 
 
 def _resolve(lane: _Lane, offset: int) -> None:
-    for number, item in enumerate(lane.sent):
-        if not item.placed.done():
-            item.placed.set_result(Place(lane.partition, offset + number))
+    """Tell each group where its part of the batch lies, and its caller once all of it does."""
+    for group, size in lane.sent:
+        group.offsets.extend(range(offset, offset + size))
+        offset += size
+        if len(group.offsets) == len(group.records) and not group.placed.done():
+            group.placed.set_result(None)
 
 
-def _fail(items: Iterable[_Waiting], words: str) -> None:
-    for item in items:
-        if not item.placed.done():
-            item.placed.set_exception(OutcomeUnknown(words))
-            item.placed.exception()  # seen: its sender may be gone
+def _fail(groups: Iterable[_Group], words: str) -> None:
+    for group in groups:
+        if not group.placed.done():
+            group.placed.set_exception(OutcomeUnknown(words))
+            group.placed.exception()  # seen: its sender may be gone
 
 
 def _seen(task: "asyncio.Future[Any]") -> None:

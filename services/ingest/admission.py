@@ -72,12 +72,34 @@ def judge(
     not know may still come. `importing`: the event was made from a row by the importer, for a
     sender with that scope, who need not be one of the type's own senders.
     """
+    return judge_standing(
+        sender, event, firm_of_placement=firm_of_placement, importing=importing
+    ) or judge_time(sender, event, now)
+
+
+def judge_standing(
+    sender: Sender,
+    event: Envelope,
+    *,
+    firm_of_placement: Mapping[str, str],
+    importing: bool = False,
+) -> Denial | None:
+    """Return the first reason to refuse that lies in type, firm, placement or source, or None."""
     return (
         (None if importing else _judge_type(sender, event))
         or _judge_firm(sender, event)
         or _judge_placement(sender, event, firm_of_placement)
         or _judge_source(sender, event)
-        or _judge_time(sender, event, now)
+    )
+
+
+def standing_key(event: Envelope) -> tuple[str, str | None, str | None, str]:
+    """Return all of an event that `judge_standing` looks at: most of a request's are alike."""
+    return (
+        event.type,
+        getattr(event.data, "firm_id", None),
+        getattr(event.data, "placement_id", None),
+        event.source,
     )
 
 
@@ -118,10 +140,12 @@ def _judge_source(sender: Sender, event: Envelope) -> Denial | None:
     return Denial("source_not_bound", "/source")
 
 
-def _judge_time(sender: Sender, event: Envelope, now: datetime) -> Denial | None:
-    if event.time - now > AHEAD_MAX:
+def judge_time(sender: Sender, event: Envelope, now: datetime) -> Denial | None:
+    """Refuse what lies too far ahead of our clock, or too far back."""
+    age = now - event.time
+    if age < -AHEAD_MAX:
         return Denial("time_ahead", "/time", event.time - AHEAD_MAX)
-    if now - event.time > AGE_MAX and "import" not in sender.scopes:
+    if age > AGE_MAX and "import" not in sender.scopes:
         return Denial("time_too_old", "/time")
     return None
 

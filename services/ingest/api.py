@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict
 
+from schemas.events import TOPIC_OF_KIND
 from schemas.fields import Id, Zone
 from services.auth import Principal
 from services.bodies import read_json
@@ -153,7 +154,7 @@ async def _read_in_slices(items: Sequence[Item]) -> list[Taken | Refused]:
 
 
 async def put_on_log(
-    app: web.Application, taken: Sequence[Taken], headers: Sequence[tuple[str, bytes]]
+    app: web.Application, taken: Sequence[Taken], headers: list[tuple[str, bytes]]
 ) -> None:
     """Put events on their topics and return when all are durable.
 
@@ -163,11 +164,12 @@ async def put_on_log(
     settings = app[SETTINGS]
     records: dict[str, list[Record]] = {}
     for one in taken:
-        record = Record(one.entity.firm_id.encode(), one.raw, headers)
-        records.setdefault(settings.topic(one.topic), []).append(record)
+        entity = one.entity
+        record = Record(entity.firm_id.encode(), one.raw, headers)
+        records.setdefault(TOPIC_OF_KIND[entity.kind], []).append(record)
     ends = await asyncio.gather(
         *(
-            app[PRODUCER].produce(topic, group, settings.produce_deadline_seconds)
+            app[PRODUCER].produce(settings.topic(topic), group, settings.produce_deadline_seconds)
             for topic, group in records.items()
         ),
         return_exceptions=True,
@@ -358,7 +360,7 @@ async def _claim_seen(
 
 
 async def _send_rows(
-    app: web.Application, rows: Sequence[Planned], headers: Sequence[tuple[str, bytes]]
+    app: web.Application, rows: Sequence[Planned], headers: list[tuple[str, bytes]]
 ) -> None:
     """Put rows' events on the log, and note each part that it has confirmed."""
     for first in range(0, len(rows), EVENTS_MAX):

@@ -6,11 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from schemas.envelope import Envelope, Unreadable, read_event
-from schemas.events import TOPIC_OF_KIND, EntityKey, EventRetracted, entity_of
-from schemas.fields import PlacementData
+from schemas.events import EntityKey, entity_of
 from schemas.instants import instant_text
 from schemas.strict_json import Refusal, parse
-from services.ingest.admission import Sender, judge
+from services.ingest.admission import (
+    Denial,
+    Sender,
+    judge_standing,
+    judge_time,
+    standing_key,
+)
 from services.ingest.batches import STRUCTURED, Item
 
 
@@ -26,11 +31,6 @@ class Taken:
     def entity(self) -> EntityKey:
         """What the event belongs to."""
         return entity_of(self.event.type, self.event.data)
-
-    @property
-    def topic(self) -> str:
-        """The topic that it goes to, without prefix."""
-        return TOPIC_OF_KIND[self.entity.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,10 @@ def _name(raw: bytes) -> tuple[str | None, str | None]:
 
 def placements_named(read: Iterable[Taken | Refused]) -> list[str]:
     """Return the placements that events speak of, each once, sorted."""
-    return sorted(
-        {
-            one.event.data.placement_id
-            for one in read
-            if isinstance(one, Taken)
-            and isinstance(one.event.data, PlacementData | EventRetracted)
-            and one.event.data.placement_id is not None
-        }
-    )
+    named = {
+        getattr(one.event.data, "placement_id", None) for one in read if isinstance(one, Taken)
+    }
+    return sorted(placement_id for placement_id in named if placement_id is not None)
 
 
 def admit(
@@ -94,12 +89,15 @@ def admit(
 ) -> list[Taken | Refused]:
     """Judge each event that could be read; what was refused before stays so."""
     admitted: list[Taken | Refused] = []
+    judged: dict[tuple[str, str | None, str | None, str], Denial | None] = {}
     for one in read:
-        denial = (
-            judge(sender, one.event, now=now, firm_of_placement=firm_of_placement)
-            if isinstance(one, Taken)
-            else None
-        )
+        denial = None
+        if isinstance(one, Taken):
+            event = one.event
+            key = standing_key(event)
+            if key not in judged:
+                judged[key] = judge_standing(sender, event, firm_of_placement=firm_of_placement)
+            denial = judged[key] or judge_time(sender, event, now)
         if denial is None:
             admitted.append(one)
             continue
