@@ -300,6 +300,7 @@ class Blocked(NamedTuple):
         "currency_mismatch",
         "rate_ambiguous",
         "unrated",
+        "draft_failed",
     ]
     detail: str
 

@@ -17,6 +17,7 @@ from services.settings import load
 
 POLL_SECONDS = 0.3
 SHOWN = 5
+REPLAYED = 10  # firms a call
 
 app = typer.Typer()
 bill = typer.Typer(no_args_is_help=True, help="Month runs and invoices.")
@@ -49,17 +50,60 @@ def _show(body: Any, shown: Iterable[RenderableType], *, as_json: bool) -> None:
 
 @bill.command()
 def run(
-    period: Annotated[str, typer.Argument(help="The month, like 2026-07.")],
+    period: Annotated[str | None, typer.Argument(help="The month, like 2026-07.")] = None,
     firm: Annotated[list[str] | None, typer.Option(help="Only this firm; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but keep no draft.")] = False,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Decide a past run again, change nothing, and compare."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draft a month: pins what counts, waits for it, and shows where every hour went."""
+    """Draft a month: pins what counts, waits for it, and shows where every hour went.
+
+    With --as-of, decides a past run again from what it saw, and ends with 1 when a byte differs.
+    """
+    if as_of is not None:
+        if period is not None or dry_run:
+            raise typer.BadParameter("--as-of takes the month, and what counts, from the run")
+        _replay(as_of, firm, as_json=as_json)
+        return
+    if period is None:
+        raise typer.BadParameter("give a month, like 2026-07, or --as-of RUN")
     begun = _call("POST", "/v1/runs", {"period": period, "firm_ids": firm, "dry_run": dry_run})
     found = _follow(begun)
     _show(found, [tables.run_table(found), "", tables.buckets_table(found)], as_json=as_json)
     if any(item["report"]["blocked"] for item in found["firms"]):
         raise typer.Exit(1)
+
+
+def _replay(run_id: str, firms: list[str] | None, *, as_json: bool) -> None:
+    """Compare a past run with its replay, some firms a call, with a bar."""
+    found = _call("GET", f"/v1/runs/{run_id}")
+    wanted = [item["firm_id"] for item in found["firms"] if not firms or item["firm_id"] in firms]
+    if unknown := set(firms or ()) - set(wanted):
+        raise CallRefused(f"not in this run: {', '.join(sorted(unknown))}")
+    replayed: list[Any] = []
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("replaying firms", total=len(wanted))
+        for path in _replay_paths(run_id, wanted, whole=not firms):
+            replayed += _call("GET", path)["firms"]
+            bar.update(task, completed=len(replayed))
+    told = {"run_id": run_id, "period": found["period"], "cut": found["cut"], "firms": replayed}
+    _show(told, [tables.replay_table(told)], as_json=as_json)
+    if any(item["state"] != "same" for item in replayed):
+        raise typer.Exit(1)
+
+
+def _replay_paths(run_id: str, wanted: list[str], *, whole: bool) -> Iterable[str]:
+    """Say which calls replay some firms: a page at a time for a whole run, else one by one."""
+    stem = f"/v1/runs/{run_id}/replay?limit={REPLAYED}"
+    if not whole:
+        yield from (f"{stem}&firm_id={firm_id}" for firm_id in wanted)
+        return
+    after = ["", *(f"&after={firm_id}" for firm_id in wanted[REPLAYED - 1 :: REPLAYED])]
+    pages = -(-len(wanted) // REPLAYED)
+    yield from (stem + since for since in after[:pages])
 
 
 def _follow(begun: Any) -> Any:
@@ -126,8 +170,12 @@ def issue(
     answers = [_call("POST", f"/v1/runs/{run_id}/issue", body) for run_id in runs]
     issued = [item for answer in answers for item in answer["issued"]]
     without = [firm for answer in answers for firm in answer["settled_without_document"]]
+    refused = [one for answer in answers for one in answer["refused"]]
     words = [f"settled without a document: {', '.join(without)}"] if without else []
+    words += [f"{one['firm_id']}: {one['detail']}" for one in refused]
     _show(answers, [tables.invoices_table(issued), *words], as_json=as_json)
+    if refused:
+        raise typer.Exit(1)
 
 
 @bill.command("list")

@@ -13,6 +13,7 @@ from services.billing import store
 from services.billing.books import BookEntry, FirmBooks, OtherSpan, Reference, RunCut
 from services.billing.overlaps import days, spans
 from services.directories import load_directory
+from services.failures import Failure, attempt
 from services.folding import load_facts
 from services.postgres import Connection
 
@@ -31,21 +32,12 @@ async def gather(conn: Connection, firm_id: str, period: Month, run_id: str, cut
     """
     instant = cut.instant
     assert instant is not None
-    directory, entries = await _inside(conn, firm_id, cut)
+    outside = await store.load_outside_cut(conn, firm_id, cut)
+    directory = await _directory_inside(conn, firm_id, cut, outside)
     if directory.firm is None:
         raise UnknownFirm(firm_id)
-    issued = await store.load_issued(conn, firm_id)
-    assistants = {p.assistant_id for p in directory.placements.values()}
-    other_spans: list[OtherSpan] = []
-    other_days: dict[tuple[str, date], int] = {}
-    for other_id in await store.load_entries_of_assistants(conn, assistants, firm_id):
-        other, theirs = await _inside(conn, other_id, cut)
-        shared = [b for b in theirs.values() if _is_of(b, assistants, other)]
-        if other.firm is None:
-            continue
-        other_spans += spans(shared, other.placements, other.firm.timezone)
-        for day, seconds in days(shared).items():
-            other_days[day] = other_days.get(day, 0) + seconds
+    entries = await _entries_inside(conn, firm_id, cut, outside, directory)
+    other_spans, other_days = await _elsewhere(conn, firm_id, cut, directory)
     return FirmBooks(
         firm=directory.firm,
         period=period,
@@ -53,16 +45,37 @@ async def gather(conn: Connection, firm_id: str, period: Month, run_id: str, cut
         today=await _reference(conn, firm_id, directory, instant),
         entries=tuple(entries.values()),
         approvals=await store.load_approvals(conn, firm_id, instant),
-        issued=issued,
+        issued=await store.load_issued(conn, firm_id, instant),
         settled={
             month: await _reference(
                 conn, firm_id, await _directory_at(conn, firm_id, pinned), pinned.instant or instant
             )
-            for month, pinned in await store.load_settled(conn, firm_id)
+            for month, pinned in await store.load_settled(conn, firm_id, instant)
         },
         other_spans=tuple(other_spans),
         other_days=other_days,
     )
+
+
+async def _elsewhere(
+    conn: Connection, firm_id: str, cut: Cut, directory: Directory
+) -> tuple[list[OtherSpan], dict[tuple[str, date], int]]:
+    """Read what the firm's assistants did for other firms inside the cut."""
+    assistants = {p.assistant_id for p in directory.placements.values()}
+    other_spans: list[OtherSpan] = []
+    other_days: dict[tuple[str, date], int] = {}
+    for other_id in await store.load_firms_of_assistants(conn, assistants, firm_id, cut):
+        outside = await store.load_outside_cut(conn, other_id, cut)
+        other = await _directory_inside(conn, other_id, cut, outside)
+        theirs = {p.assistant_id for p in other.placements.values()}
+        if other.firm is None or not assistants & theirs:
+            continue
+        entries = await _entries_inside(conn, other_id, cut, outside, other)
+        shared = [book for book in entries.values() if _is_of(book, assistants, other)]
+        other_spans += spans(shared, other.placements, other.firm.timezone)
+        for day, seconds in days(shared).items():
+            other_days[day] = other_days.get(day, 0) + seconds
+    return other_spans, other_days
 
 
 def _is_of(book: BookEntry, assistants: set[str], other: Directory) -> bool:
@@ -82,17 +95,26 @@ async def _reference(
     )
 
 
-async def _inside(
-    conn: Connection, firm_id: str, cut: Cut
-) -> tuple[Directory, dict[str, BookEntry]]:
-    """Read a firm's directory and entries as the cut shows them."""
-    outside = await store.load_outside_cut(conn, firm_id, cut)
+async def _directory_inside(
+    conn: Connection, firm_id: str, cut: Cut, outside: Sequence[EntityKey]
+) -> Directory:
+    """Read a firm's directory as the cut shows it."""
+    if any(key.kind in DIRECTORY_KINDS for key in outside):
+        return await _directory_at(conn, firm_id, cut)
+    return await load_directory(conn, firm_id)
+
+
+async def _entries_inside(
+    conn: Connection,
+    firm_id: str,
+    cut: Cut,
+    outside: Sequence[EntityKey],
+    directory: Directory,
+) -> dict[str, BookEntry]:
+    """Read a firm's entries as the cut shows them, split by its directory inside the cut."""
     entries = await store.load_entries(conn, firm_id)
-    reused = await store.load_reused_ids(conn, firm_id)
+    reused = await store.load_reused_ids(conn, firm_id, cut)
     moved = any(key.kind in DIRECTORY_KINDS for key in outside)
-    directory = await (
-        _directory_at(conn, firm_id, cut) if moved else load_directory(conn, firm_id)
-    )
     late = [key for key in outside if key.kind == "entry"]
     facts = await load_facts(conn, late)
     for key in late:
@@ -106,11 +128,13 @@ async def _inside(
             book.failed,
             entry_id in reused,
         )
-    return directory, entries
+    return entries
 
 
 def _fold(key: EntityKey, facts: Sequence[Fact], cut: Cut, directory: Directory) -> BookEntry:
-    entry = fold_entry(facts, cut)
+    entry = attempt(lambda: fold_entry(facts, cut))
+    if isinstance(entry, Failure):
+        return BookEntry(key.entity_id, None, failed=True)
     return BookEntry(key.entity_id, entry, split(entry, directory) if entry else ())
 
 

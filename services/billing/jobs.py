@@ -1,31 +1,36 @@
 """The month run: pinned once, claimed firm by firm by any number of workers, resumed after a kill.
 
 A worker claims a firm, gathers, drafts and saves in one transaction: whatever ends it, the firm is
-as if nobody had claimed it, and the next worker takes it.
+as if nobody had claimed it, and the next worker takes it. That transaction sees one snapshot, and
+keeps a rebuild of the tables that it reads away until it ends.
+
+Locks are taken in one order: decisions (shared by whoever decides, alone by whoever pins a cut), a
+firm's books, a series, an invoice's row.
 """
 
 import asyncio
 import json
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date
+from hashlib import sha256
 from typing import Any
 
 import asyncpg
 import structlog
 
-from schemas.facts import Cut
 from schemas.periods import Month
 from services.billing import store
-from services.billing.books import Draft
+from services.billing.books import Blocked, Draft
 from services.billing.drafts import draft, issued_digest
 from services.billing.gather import UnknownFirm, gather
 from services.billing.invoices import document
+from services.billing.replays import Kept, Replay, compare, pending
 from services.billing.reports import report
 from services.billing.store import SQL
-from services.folding import caught_up
-from services.kafka import log_ends
-from services.log_reader import wait_or_stop
+from services.failures import Failure, attempt_in
+from services.kafka import log_ends, topic_ids
+from services.log_reader import STORE_ERRORS, wait_or_stop
 from services.postgres import Connection, append_audit, connect
 from services.problems import Problem
 from services.settings import Settings
@@ -34,6 +39,9 @@ TOPICS = ("directory", "time-events")
 IDLE_SECONDS = 0.2
 BACK_OFF_SECONDS = 1.0
 SERIES = "INV"
+ATTEMPTS_MAX = 5  # at a firm whose draft the world has ended each time
+CONTESTED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+MOVED_ON = "A month of this firm was settled since: start a new run"
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +75,9 @@ async def begin_run(
         {"period": str(period), "firm_ids": firm_ids and sorted(firm_ids), "dry_run": dry_run},
         sort_keys=True,
     )
-    ends = await log_ends(settings, [settings.topic(name) for name in TOPICS])
+    topics = [settings.topic(name) for name in TOPICS]
+    ids = {topic: str(topic_id) for topic, topic_id in (await topic_ids(settings, topics)).items()}
+    ends = await log_ends(settings, topics)
     async with conn.transaction():
         # In this order: a decision that is not yet committed has a later instant than the cut.
         await conn.execute(SQL.bar_decisions)
@@ -78,10 +88,10 @@ async def begin_run(
                     raise Problem(422, "idempotency_key_reused", "This key began another run")
                 return str(known["run_id"])
         run_id = f"run-{secrets.token_hex(8)}"
-        instant = datetime.now(UTC)
+        heads = json.dumps(await store.load_heads(conn))
         await conn.execute(
-            SQL.append_run, run_id, period.first_date, dry_run, store.ends_json(ends), instant,
-            actor, request_key, request,
+            SQL.append_run, run_id, period.first_date, dry_run, store.ends_json(ends),
+            await store.read_clock(conn), json.dumps(ids), heads, actor, request_key, request,
         )  # fmt: skip
         await append_audit(
             conn, Actor(actor), "begin_run", subject=run_id, details={"period": str(period)}
@@ -91,21 +101,44 @@ async def begin_run(
     return run_id
 
 
+class _Troubled(Exception):
+    """The world ended a draft: which firm's, and how."""
+
+    def __init__(self, run_id: str, firm_id: str, reason: str) -> None:
+        super().__init__(reason)
+        self.run_id = run_id
+        self.firm_id = firm_id
+        self.reason = reason
+
+
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     """Draft whatever runs wait for, until told to stop."""
+    troubled: _Troubled | None = None
     while not stop.is_set():
+        noted, troubled = troubled, None
         try:
-            await _work(settings, stop)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            await _work(settings, stop, noted)
+        except _Troubled as error:
+            troubled = error
+            _log.warning(
+                "draft_ended", run_id=error.run_id, firm_id=error.firm_id, reason=error.reason
+            )
+        except STORE_ERRORS as error:
             _log.warning("run_worker_failed", error=type(error).__name__)
-            await wait_or_stop(BACK_OFF_SECONDS, stop)
+        await wait_or_stop(BACK_OFF_SECONDS, stop)
 
 
-async def _work(settings: Settings, stop: asyncio.Event) -> None:
+async def _work(settings: Settings, stop: asyncio.Event, troubled: _Troubled | None) -> None:
     conn = await connect(settings, "billing", "writer")
     try:
         # A draft is computed inside its transaction and may take longer than a consumer's pause.
         await conn.execute("set idle_in_transaction_session_timeout = '120s'")
+        if troubled is not None:
+            told = json.dumps(_failed(troubled.firm_id, troubled.reason))
+            await conn.execute(
+                SQL.note_trouble, troubled.run_id, troubled.firm_id, troubled.reason,
+                ATTEMPTS_MAX, told,
+            )  # fmt: skip
         while not stop.is_set():
             if not await draft_next(conn):
                 await wait_or_stop(IDLE_SECONDS, stop)
@@ -114,52 +147,148 @@ async def _work(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def draft_next(conn: Connection) -> bool:
-    """Claim one firm of the oldest run, draft it and save the draft; False when none can be."""
-    run = await conn.fetchrow(SQL.find_waiting_run)
-    if run is None:
-        return False
-    cut = store.cut_of(run["ends"], run["instant"])
-    if not await caught_up(conn, cut.ends):
-        return False
-    async with conn.transaction():
+    """Draft one firm of the oldest run that has one free; False when there is nothing to do."""
+    for run in await conn.fetch(SQL.load_waiting_runs):
         if not run["listed"]:
-            await _list_firms(conn, run)
-            # failpoint run.listed
-        firm_id = await conn.fetchval(SQL.claim_firm, run["run_id"])
-        if firm_id is None:
-            return not run["listed"]
-        # failpoint run.claimed
-        told, invoice_id = await _draft_firm(conn, run, cut, firm_id)
-        await conn.execute(SQL.finish_firm, run["run_id"], firm_id, json.dumps(told), invoice_id)
-        # failpoint run.reported
-    # failpoint run.committed
+            return await _list_firms(conn)
+        try:
+            if await _draft_claimed(conn, run):
+                return True
+        except CONTESTED:
+            return True  # somebody else was quicker: look again
+    return False
+
+
+async def _list_firms(conn: Connection) -> bool:
+    """List the oldest run's firms, all unless it names some, once its cut is applied."""
+    async with conn.transaction():
+        run = await conn.fetchrow(SQL.lock_unlisted_run)
+        if run is None:
+            return True  # another worker has just listed it
+        if not (await _coverage(conn, run)).reached:
+            return False
+        named = json.loads(run["request"])["firm_ids"]
+        known = await store.list_firms(conn, store.cut_of(run["ends"], run["instant"]).ends)
+        await conn.execute(SQL.append_run_firms, run["run_id"], named or known)
+        await conn.execute(SQL.mark_listed, run["run_id"])
+        # failpoint run.listed
     return True
 
 
-async def _list_firms(conn: Connection, run: asyncpg.Record) -> None:
-    """List a run's firms, all unless it names some, once its cut is applied."""
-    named = json.loads(run["request"])["firm_ids"]
-    known = [row["firm_id"] for row in await conn.fetch(SQL.list_firms)]
-    await conn.execute(SQL.append_run_firms, run["run_id"], named or known)
-    await conn.execute(SQL.mark_listed, run["run_id"])
+async def _coverage(conn: Connection, run: asyncpg.Record) -> store.Coverage:
+    ends = store.cut_of(run["ends"], run["instant"]).ends
+    return await store.load_coverage(conn, ends, store.topic_ids_of(run["topic_ids"]))
+
+
+async def _draft_claimed(conn: Connection, run: asyncpg.Record) -> bool:
+    """Claim a firm of a run, draft it and save the draft; False when none is free.
+
+    What fails in its draft is the firm's own and is reported as its outcome; when the world ends
+    it, this raises `_Troubled`, and the firm's turn comes again after the others'.
+    """
+    firm_id = None
+    try:
+        async with conn.transaction(isolation="repeatable_read"):
+            firm_id = await conn.fetchval(
+                SQL.claim_firm, run["run_id"], run["dry_run"], run["period"], run["instant"]
+            )
+            if firm_id is None:
+                return False
+            # failpoint run.claimed
+            coverage = await _coverage(conn, run)
+            if not coverage.reached:
+                return False  # a rebuild is under way
+            told, invoice_id = await _drafted(conn, run, firm_id, coverage)
+            await conn.execute(
+                SQL.finish_firm, run["run_id"], firm_id, json.dumps(told), invoice_id
+            )
+            # failpoint run.reported
+        # failpoint run.committed
+    except CONTESTED:
+        raise
+    except STORE_ERRORS as error:
+        if firm_id is None:
+            raise
+        raise _Troubled(run["run_id"], firm_id, type(error).__name__) from error
+    return True
+
+
+async def _drafted(
+    conn: Connection, run: asyncpg.Record, firm_id: str, coverage: store.Coverage
+) -> tuple[dict[str, Any], str | None]:
+    """Draft a firm and save the draft; one that cannot be drafted is told as failed."""
+    if not coverage.same:
+        return _failed(firm_id, "log_replaced"), None
+    saved = await attempt_in(conn, lambda: _draft_firm(conn, run, firm_id))
+    if isinstance(saved, Failure):
+        _log.error("draft_failed", run_id=run["run_id"], firm_id=firm_id, reason=saved.reason)
+        return _failed(firm_id, saved.reason), None
+    return saved
+
+
+def _failed(firm_id: str, reason: str) -> dict[str, Any]:
+    blocked = Blocked("draft_failed", reason)._asdict()
+    return {"firm_id": firm_id, "outcome": "failed", "blocked": [blocked]}
 
 
 async def _draft_firm(
-    conn: Connection, run: asyncpg.Record, cut: Cut, firm_id: str
+    conn: Connection, run: asyncpg.Record, firm_id: str
 ) -> tuple[dict[str, Any], str | None]:
-    period = Month.of(run["period"])
-    try:
-        made = draft(await gather(conn, firm_id, period, run["run_id"], cut))
-    except UnknownFirm:
-        return {"firm_id": firm_id, "outcome": "unknown_firm", "blocked": []}, None
-    told = report(made)
+    made, told = await _decide(conn, run, firm_id)
     # failpoint run.drafted
-    if run["dry_run"] or _is_out_of_order(made):
+    if made is None or run["dry_run"] or _is_out_of_order(made):
         return told, None
-    invoice_id = f"{run['run_id']}.{secrets.token_hex(4)}"
+    invoice_id = f"{run['run_id']}.{sha256(firm_id.encode()).hexdigest()[:12]}"
     await store.save_draft(conn, made, invoice_id)
     # failpoint run.saved
     return told, invoice_id if made.outcome == "document" else None
+
+
+async def _decide(
+    conn: Connection, run: asyncpg.Record, firm_id: str
+) -> tuple[Draft | None, dict[str, Any]]:
+    """Gather a firm's books and decide: the one way of draft, dry run and replay."""
+    cut = store.cut_of(run["ends"], run["instant"])
+    try:
+        books = await gather(conn, firm_id, Month.of(run["period"]), run["run_id"], cut)
+    except UnknownFirm:
+        return None, {"firm_id": firm_id, "outcome": "unknown_firm", "blocked": []}
+    made = draft(books)
+    return made, report(made)
+
+
+async def replay(
+    conn: Connection, run_id: str, *, after: str, firm_id: str | None, limit: int
+) -> list[Replay]:
+    """Decide some firms of a past run again as of its cut, and compare; writes nothing.
+
+    The caller's transaction sees one snapshot. Raises Problem: 404 for an unknown run, 409 where
+    what the run saw is not there to be seen again.
+    """
+    run = await conn.fetchrow(SQL.load_run, run_id)
+    if run is None:
+        raise Problem(404, "not_found", "There is no such thing")
+    coverage = await _coverage(conn, run)
+    if not coverage.same:
+        raise Problem(409, "log_replaced", "The run's positions are those of a log that is gone")
+    if not coverage.reached:
+        raise Problem(409, "log_not_applied", "The log up to the run's cut is being read again")
+    if not await store.heads_stand(conn, run["heads"]):
+        raise Problem(409, "series_changed", "A document issued before the run is not as it was")
+    rows = await conn.fetch(SQL.load_run_firms_after, run_id, after, firm_id, limit)
+    return [await _replay_firm(conn, run, row) for row in rows]
+
+
+async def _replay_firm(conn: Connection, run: asyncpg.Record, row: asyncpg.Record) -> Replay:
+    if not row["done"]:
+        return pending(row["firm_id"])
+    decided = await attempt_in(conn, lambda: _decide(conn, run, row["firm_id"]))
+    if isinstance(decided, Failure):
+        made, told = None, _failed(row["firm_id"], decided.reason)
+    else:
+        made, told = decided
+    kept = Kept(row["report"], row["content"], row["body"])
+    return compare(row["firm_id"], kept, made, json.dumps(told))
 
 
 def _is_out_of_order(made: Draft) -> bool:
@@ -197,6 +326,8 @@ async def issue(
     An invoice that is issued already stays as it is.
     """
     series = f"{SERIES}-{invoice_date.year}"
+    await conn.execute(SQL.share_decisions)
+    await conn.execute(SQL.lock_books, firm_id)
     await conn.execute(SQL.lock_series, series)
     # failpoint issue.series_locked
     row = await conn.fetchrow(SQL.lock_invoice, firm_id, invoice_id)
@@ -205,8 +336,9 @@ async def issue(
         return
     if row["state"] != "approved":
         raise Problem(409, "not_approved", f"This invoice is {row['state']}")
+    await _recheck(conn, firm_id, row["run_id"])
     if issued_digest(await store.load_issued(conn, firm_id)) != row["issued_digest"]:
-        raise Problem(409, "books_moved_on", "Something was issued since: start a new run")
+        raise Problem(409, "books_moved_on", MOVED_ON)
     number, head = await store.take_number(conn, series)
     # failpoint issue.numbered
     frozen = document(
@@ -216,12 +348,9 @@ async def issue(
         series=series,
         predecessor=head,
     )
-    now = datetime.now(UTC)
     await store.issue_document(conn, firm_id, invoice_id, frozen, number)
     # failpoint issue.frozen
-    await store.settle(
-        conn, firm_id, row["period"], row["run_id"], invoice_id, actor=actor, now=now
-    )
+    await store.settle(conn, firm_id, row["period"], row["run_id"], invoice_id, actor=actor)
     await append_audit(
         conn, Actor(actor), "issue_invoice", subject=frozen.number, firm_id=firm_id,
         details={"sha256": frozen.sha256},
@@ -229,14 +358,25 @@ async def issue(
     # failpoint issue.settled
 
 
+async def _recheck(conn: Connection, firm_id: str, run_id: str) -> None:
+    """Refuse what was decided before another month of the firm was settled. Raises Problem 409."""
+    if await conn.fetchval(SQL.has_moved_on, firm_id, run_id):
+        raise Problem(409, "books_moved_on", MOVED_ON)
+
+
 async def settle_without_document(
     conn: Connection, run: asyncpg.Record, firm_id: str, *, actor: str
 ) -> bool:
-    """Close a month that has nothing to issue; False when it is settled already."""
+    """Close a month that has nothing to issue; False when it is settled already.
+
+    Raises Problem 409 when the firm's books moved on since the run.
+    """
+    await conn.execute(SQL.share_decisions)
+    await conn.execute(SQL.lock_books, firm_id)
     if await conn.fetchval(SQL.is_settled, firm_id, run["period"]):
         return False
-    now = datetime.now(UTC)
-    await store.settle(conn, firm_id, run["period"], run["run_id"], None, actor=actor, now=now)
+    await _recheck(conn, firm_id, run["run_id"])
+    await store.settle(conn, firm_id, run["period"], run["run_id"], None, actor=actor)
     # failpoint settlement.saved
     await append_audit(
         conn, Actor(actor), "settle_month", subject=str(Month.of(run["period"])), firm_id=firm_id

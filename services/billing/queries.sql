@@ -20,18 +20,37 @@ from entity e left join entry b on b.firm_id = e.firm_id and b.entry_id = e.enti
 where e.firm_id = $1 and e.kind = 'entry'
 order by e.entity_id;
 
--- name: load_entries_of_assistants
--- What some assistants did for other firms.
-select firm_id, entry_id, state, segments from entry
-where assistant_id = any($1::text[]) and firm_id <> $2 order by firm_id, entry_id;
+-- name: load_firms_of_assistants
+-- Other firms where some assistants are placed, and those with a placement that a cut may show
+-- otherwise than it is now.
+select firm_id from placement where state ->> 'assistant_id' = any($1::text[]) and firm_id <> $2
+union
+select f.firm_id from fact f
+left join unnest($3::text[], $4::int[], $5::bigint[]) c (topic, partition, "end")
+  on c.topic = f.topic and c.partition = f.partition
+where f.type = 'turnsheet.placement.started.v1' and f.firm_id <> $2
+  and f."offset" >= coalesce(c."end", 0)
+order by firm_id;
+
+-- name: load_coverage
+-- Whether what is applied reaches these log ends, and is of the same topics. Whoever asks first in a
+-- transaction keeps a rebuild out until it ends; work that waits to be folded again is not looked at.
+select coalesce(bool_and(e.log_end <= coalesce(o.next, 0)), true) as reached,
+       coalesce(bool_and(e.topic_id is null or o.topic_id is null or e.topic_id = o.topic_id), true)
+           as same
+from unnest($1::text[], $2::int[], $3::bigint[], $4::uuid[]) e (topic, partition, log_end, topic_id)
+left join consumer_offset o using (topic, partition);
 
 -- name: load_outside_cut
--- Entities of a firm with a fact that a cut does not see.
-select distinct f.kind, f.entity_id from fact f
+-- Entities of a firm that do not stand as a cut shows them: one with a fact that it does not see,
+-- and one that waits to be folded again.
+select f.kind, f.entity_id from fact f
 left join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
   on c.topic = f.topic and c.partition = f.partition
 where f.firm_id = $1
-  and (f."offset" >= coalesce(c."end", 0) or (f.kind = 'entry' and f.event_time > $5));
+  and (f."offset" >= coalesce(c."end", 0) or (f.kind = 'entry' and f.event_time > $5))
+union
+select kind, entity_id from refold where firm_id = $1;
 
 -- name: load_directory_keys
 -- The directory's entities of a firm.
@@ -39,14 +58,19 @@ select distinct kind, entity_id from fact
 where firm_id = $1 and kind in ('firm', 'placement') order by kind, entity_id;
 
 -- name: load_reused_ids
--- Entries under whose event id another entity of the firm and topic has an event too.
-with shared as (
-    select topic, source, event_id from fact
-    where firm_id = $1 and type <> 'turnsheet.event.retracted.v1'
+-- Entries under whose event id another entity of the firm and topic has an event too, inside a cut.
+with inside as (
+    select f.* from fact f
+    join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
+      on c.topic = f.topic and c.partition = f.partition and f."offset" < c."end"
+    where f.firm_id = $1 and f.type <> 'turnsheet.event.retracted.v1'
+      and (f.kind <> 'entry' or f.event_time <= $5)
+), shared as (
+    select topic, source, event_id from inside
     group by topic, source, event_id having count(distinct (kind, entity_id)) > 1
 )
-select distinct f.entity_id from fact f join shared using (topic, source, event_id)
-where f.firm_id = $1 and f.kind = 'entry' and f.type <> 'turnsheet.event.retracted.v1';
+select distinct f.entity_id from inside f join shared using (topic, source, event_id)
+where f.kind = 'entry';
 
 -- name: load_rates
 -- The card as it stood at an instant: in force then, for all firms or for this one.
@@ -65,21 +89,34 @@ select * from terms where firm_id = $1 and decided_at <= $2 order by version;
 select entry_id, version from approval where firm_id = $1 and decided_at <= $2;
 
 -- name: load_issued
--- The firm's issued invoices.
-select body from invoice where firm_id = $1 and state = 'issued' order by period;
+-- The firm's invoices that were issued up to an instant, or all.
+select i.body from invoice i join settlement s using (firm_id, period, invoice_id)
+where firm_id = $1 and i.state = 'issued' and ($2::timestamptz is null or s.decided_at <= $2)
+order by period;
 
 -- name: load_settled
--- The firm's settled months, with the cut of the run that settled each.
+-- The months that were settled up to an instant, with the cut of the run that settled each.
 select s.period, r.ends, r.instant from settlement s join run r using (run_id)
-where s.firm_id = $1 order by s.period;
+where s.firm_id = $1 and s.decided_at <= $2 order by s.period;
 
 -- name: list_firms
--- Every firm that has been told of.
-select firm_id from firm where known order by firm_id;
+-- Every firm that was registered inside a cut.
+select firm_id from firm m where exists (
+    select 1 from fact f
+    join unnest($1::text[], $2::int[], $3::bigint[]) c (topic, partition, "end")
+      on c.topic = f.topic and c.partition = f.partition and f."offset" < c."end"
+    where f.firm_id = m.firm_id and f.kind = 'firm' and f.entity_id = m.firm_id
+      and f.type = 'turnsheet.firm.registered.v1')
+order by firm_id;
 
 -- name: share_decisions
--- A decision stamps its instant under this lock, in share, until it commits.
+-- A decision is stamped under this lock, in share, and keeps it until it commits.
 select pg_advisory_xact_lock_shared(7202607002);
+
+-- name: read_clock
+-- One clock stamps all decisions and cuts, whatever machine a process runs on; read in a statement
+-- after the lock, or a stamp could be older than a cut that did not see it.
+select clock_timestamp();
 
 -- name: bar_decisions
 -- A cut waits for every decision that has its stamp, and none gets an earlier one later.
@@ -90,9 +127,19 @@ select pg_advisory_xact_lock(7202607002);
 select run_id, request from run where actor = $1 and request_key = $2;
 
 -- name: append_run
--- A run and its pinned cut.
-insert into run (run_id, period, dry_run, ends, instant, actor, request_key, request)
-values ($1, $2, $3, $4, $5, $6, $7, $8);
+-- A run and all that it pins.
+insert into run (run_id, period, dry_run, ends, instant, topic_ids, heads, actor, request_key,
+                 request)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: load_heads
+-- How far each series has come: its last number, and that document's hash.
+select series, last, head from series order by series;
+
+-- name: load_numbered
+-- What some numbers of some series carry.
+select n.series, n.number, n.sha256 from series_number n
+join unnest($1::text[], $2::int[]) u (series, number) using (series, number);
 
 -- name: append_run_firms
 -- The firms that a run has to draft.
@@ -108,22 +155,45 @@ select * from run where run_id = $1;
 
 -- name: load_run_firms
 -- How far a run has come.
-select firm_id, done, report, invoice_id from run_firm where run_id = $1 order by firm_id;
+select firm_id, done, report, invoice_id, attempts, trouble from run_firm where run_id = $1
+order by firm_id;
 
--- name: find_waiting_run
--- The oldest run with a firm to draft.
+-- name: load_run_firms_after
+-- Some firms of a run with what it decided, in the order of their ids.
+select f.firm_id, f.done, f.report, f.invoice_id, i.state, i.content, i.body
+from run_firm f left join invoice i on i.firm_id = f.firm_id and i.invoice_id = f.invoice_id
+where f.run_id = $1 and f.firm_id > $2 and ($3::text is null or f.firm_id = $3)
+order by f.firm_id limit $4;
+
+-- name: lock_unlisted_run
+-- The oldest run whose firms are not listed; runs are listed in the order in which they began.
+select * from run where not listed order by instant limit 1 for update;
+
+-- name: load_waiting_runs
+-- Runs with firms to list or to draft, the oldest first.
 select r.* from run r where not r.listed or exists (
     select 1 from run_firm f where f.run_id = r.run_id and not f.done)
-order by r.instant limit 1;
+order by r.instant;
 
 -- name: claim_firm
--- A firm of a run that no other worker has.
-select firm_id from run_firm where run_id = $1 and not done
-order by firm_id limit 1 for update skip locked;
+-- A firm of a run that no other worker has. A firm's drafts for one period are made in the order in
+-- which their runs began, and one that the world has ended before comes after the others.
+select f.firm_id from run_firm f
+where f.run_id = $1 and not f.done and ($2 or not exists (
+    select 1 from run_firm g join run q on q.run_id = g.run_id
+    where g.firm_id = f.firm_id and not g.done and not q.dry_run
+      and q.period = $3 and q.instant < $4))
+order by f.attempts, f.firm_id limit 1 for update of f skip locked;
 
 -- name: finish_firm
 -- What the run decided about a firm.
 update run_firm set done = true, report = $3, invoice_id = $4 where run_id = $1 and firm_id = $2;
+
+-- name: note_trouble
+-- A draft that the world has ended; after so many attempts it is reported as failed.
+update run_firm set attempts = attempts + 1, trouble = $3, done = attempts + 1 >= $4,
+    report = case when attempts + 1 >= $4 then $5::json end
+where run_id = $1 and firm_id = $2 and not done;
 
 -- name: supersede_drafts
 -- A new run replaces what was not issued.
@@ -155,6 +225,10 @@ select * from invoice where firm_id = $1 and invoice_id = $2 for update;
 -- A draft is approved.
 update invoice set state = 'approved' where firm_id = $1 and invoice_id = $2;
 
+-- name: lock_books
+-- One issue step at a time of a firm; the lock goes with the transaction.
+select pg_advisory_xact_lock(hashtextextended('books ' || $1, 0));
+
 -- name: lock_series
 -- One issue at a time in a series; the lock goes with the transaction.
 select pg_advisory_xact_lock(hashtextextended('series ' || $1, 0));
@@ -185,6 +259,12 @@ where firm_id = $1 and invoice_id = $2;
 -- The month is settled.
 insert into settlement (firm_id, period, run_id, invoice_id, actor, decided_at)
 values ($1, $2, $3, $4, $5, $6);
+
+-- name: has_moved_on
+-- Whether a month of the firm was settled after a run had pinned its cut.
+select exists (
+    select 1 from settlement s join run r on r.run_id = $2
+    where s.firm_id = $1 and s.decided_at > r.instant);
 
 -- name: is_settled
 -- Whether a month is settled.
@@ -223,6 +303,10 @@ select firm_id, rate_id, placement_id, country, role, phase, currency, rate_e4,
        lower(valid) as valid_from, upper(valid) as valid_to
 from rate where superseded_at is null
 order by firm_id, placement_id, country, role, phase, valid;
+
+-- name: lock_terms
+-- One version of a firm's terms at a time.
+select pg_advisory_xact_lock(hashtextextended('terms ' || $1, 0));
 
 -- name: append_terms
 -- The next version of a firm's terms.

@@ -4,7 +4,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import asyncpg
 from pydantic import TypeAdapter
@@ -59,15 +60,14 @@ async def load_entries(conn: Connection, firm_id: str) -> dict[str, BookEntry]:
     }
 
 
-async def load_entries_of_assistants(
-    conn: Connection, assistant_ids: Collection[str], not_firm_id: str
-) -> dict[str, list[BookEntry]]:
-    """Load what some assistants did for other firms, by firm."""
-    found: dict[str, list[BookEntry]] = {}
-    for row in await conn.fetch(SQL.load_entries_of_assistants, sorted(assistant_ids), not_firm_id):
-        book = _book(row["entry_id"], row["state"], row["segments"], None)
-        found.setdefault(row["firm_id"], []).append(book)
-    return found
+async def load_firms_of_assistants(
+    conn: Connection, assistant_ids: Collection[str], not_firm_id: str, cut: Cut
+) -> list[str]:
+    """List other firms at which some assistants are placed, or may be as the cut shows it."""
+    rows = await conn.fetch(
+        SQL.load_firms_of_assistants, sorted(assistant_ids), not_firm_id, *_ends_columns(cut.ends)
+    )
+    return [row["firm_id"] for row in rows]
 
 
 def _book(entry_id: str, state: str | None, segments: str | None, failed: str | None) -> BookEntry:
@@ -77,18 +77,41 @@ def _book(entry_id: str, state: str | None, segments: str | None, failed: str | 
     return BookEntry(entry_id, entry, _SEGMENTS.validate_json(segments), failed is not None)
 
 
+class Coverage(NamedTuple):
+    """Whether what is applied reaches some log ends, and is of the same logs."""
+
+    reached: bool
+    same: bool
+
+
+async def load_coverage(
+    conn: Connection, ends: Mapping[tuple[str, int], int], topic_ids: Mapping[str, UUID]
+) -> Coverage:
+    """Compare what is applied with a cut's log ends; first in a transaction, it bars a rebuild.
+
+    Entities that wait to be folded again are not looked at: whoever reads inside a cut folds them.
+    """
+    ids = [topic_ids.get(topic) for topic, _ in sorted(ends)]
+    row = await conn.fetchrow(SQL.load_coverage, *_ends_columns(ends), ids)
+    assert row is not None
+    return Coverage(row["reached"], row["same"])
+
+
 async def load_outside_cut(conn: Connection, firm_id: str, cut: Cut) -> list[EntityKey]:
-    """List a firm's entities with a fact that the cut does not see."""
-    places = sorted(cut.ends)
-    rows = await conn.fetch(
-        SQL.load_outside_cut,
-        firm_id,
+    """List a firm's entities that do not stand as the cut shows them."""
+    rows = await conn.fetch(SQL.load_outside_cut, firm_id, *_ends_columns(cut.ends), cut.instant)
+    return [EntityKey(firm_id, row["kind"], row["entity_id"]) for row in rows]
+
+
+def _ends_columns(
+    ends: Mapping[tuple[str, int], int],
+) -> tuple[list[str], list[int], list[int]]:
+    places = sorted(ends)
+    return (
         [topic for topic, _ in places],
         [partition for _, partition in places],
-        [cut.ends[place] for place in places],
-        cut.instant,
+        [ends[place] for place in places],
     )
-    return [EntityKey(firm_id, row["kind"], row["entity_id"]) for row in rows]
 
 
 async def load_directory_keys(conn: Connection, firm_id: str) -> list[EntityKey]:
@@ -97,9 +120,10 @@ async def load_directory_keys(conn: Connection, firm_id: str) -> list[EntityKey]
     return [EntityKey(firm_id, row["kind"], row["entity_id"]) for row in rows]
 
 
-async def load_reused_ids(conn: Connection, firm_id: str) -> frozenset[str]:
-    """List entries whose event id stands under another entity too."""
-    return frozenset(row["entity_id"] for row in await conn.fetch(SQL.load_reused_ids, firm_id))
+async def load_reused_ids(conn: Connection, firm_id: str, cut: Cut) -> frozenset[str]:
+    """List entries whose event id stands under another entity too, inside a cut."""
+    rows = await conn.fetch(SQL.load_reused_ids, firm_id, *_ends_columns(cut.ends), cut.instant)
+    return frozenset(row["entity_id"] for row in rows)
 
 
 async def load_facts_of_entries(
@@ -114,6 +138,21 @@ async def load_facts_of_entries(
 
 
 # Reference data and decisions
+
+
+async def stamp_decision(conn: Connection) -> datetime:
+    """Give a decision its instant, to be called when it holds whatever else it waits for.
+
+    Until it commits no run can pin a cut: so none that could have counted is missed.
+    """
+    await conn.execute(SQL.share_decisions)
+    return await read_clock(conn)
+
+
+async def read_clock(conn: Connection) -> datetime:
+    """Read the database's clock: that of all decisions and cuts."""
+    now: datetime = await conn.fetchval(SQL.read_clock)
+    return now
 
 
 async def load_rates(conn: Connection, firm_id: str, instant: datetime) -> tuple[Rate, ...]:
@@ -141,9 +180,7 @@ def _rate(row: asyncpg.Record) -> Rate:
     )
 
 
-async def set_rate(
-    conn: Connection, rate: Rate, *, actor: str, now: datetime, new_id: Sequence[str]
-) -> None:
+async def set_rate(conn: Connection, rate: Rate, *, actor: str, new_id: Sequence[str]) -> None:
     """Put a rate on the card; what it overlaps keeps the dates before and after it.
 
     `new_id` gives ids for the rows that this makes: the rate's own is in it, two more are spare.
@@ -151,6 +188,7 @@ async def set_rate(
     key = (rate.firm_id, rate.placement_id, rate.country, rate.role, rate.phase)
     await conn.execute(SQL.share_decisions)
     await conn.execute(SQL.lock_card, "/".join(key))
+    now = await stamp_decision(conn)
     span = await conn.fetchval("select daterange($1, $2)", rate.valid_from, rate.valid_to)
     replaced = await conn.fetch(SQL.supersede_rates, *key, span, now)
     spare = iter(new_id)
@@ -192,11 +230,11 @@ async def load_terms(conn: Connection, firm_id: str, instant: datetime) -> tuple
     )
 
 
-async def append_terms(
-    conn: Connection, firm_id: str, terms: Terms, *, actor: str, now: datetime
-) -> int:
+async def append_terms(conn: Connection, firm_id: str, terms: Terms, *, actor: str) -> int:
     """Add the next version of a firm's terms and return its number."""
     await conn.execute(SQL.share_decisions)
+    await conn.execute(SQL.lock_terms, firm_id)
+    now = await stamp_decision(conn)
     version: int = await conn.fetchval(
         SQL.append_terms, firm_id, terms.effective_month.first_date, terms.approval,
         terms.increment.minutes, terms.increment.direction, sorted(terms.excluded_kinds),
@@ -214,10 +252,10 @@ async def load_approvals(
 
 
 async def append_approvals(
-    conn: Connection, firm_id: str, pairs: Sequence[tuple[str, str]], *, actor: str, now: datetime
+    conn: Connection, firm_id: str, pairs: Sequence[tuple[str, str]], *, actor: str
 ) -> None:
     """Add approvals of entry versions."""
-    await conn.execute(SQL.share_decisions)
+    now = await stamp_decision(conn)
     await conn.execute(
         SQL.append_approvals, firm_id, [e for e, _ in pairs], [v for _, v in pairs], actor, now
     )
@@ -226,14 +264,20 @@ async def append_approvals(
 # Invoices
 
 
-async def load_issued(conn: Connection, firm_id: str) -> tuple[IssuedLine, ...]:
-    """Load the lines of a firm's issued documents."""
-    return tuple(line for doc in await load_documents(conn, firm_id) for line in issued_lines(doc))
+async def load_issued(
+    conn: Connection, firm_id: str, until: datetime | None = None
+) -> tuple[IssuedLine, ...]:
+    """Load the lines of a firm's documents that were issued up to an instant, or of all."""
+    return tuple(
+        line for doc in await load_documents(conn, firm_id, until) for line in issued_lines(doc)
+    )
 
 
-async def load_documents(conn: Connection, firm_id: str) -> list[Document]:
-    """Load a firm's issued documents, the oldest period first."""
-    return [_document(row["body"]) for row in await conn.fetch(SQL.load_issued, firm_id)]
+async def load_documents(
+    conn: Connection, firm_id: str, until: datetime | None = None
+) -> list[Document]:
+    """Load a firm's documents that were issued up to an instant, the oldest period first."""
+    return [_document(row["body"]) for row in await conn.fetch(SQL.load_issued, firm_id, until)]
 
 
 async def load_chain(conn: Connection, series: str) -> list[Document]:
@@ -247,9 +291,11 @@ def _document(body: bytes) -> Document:
     return document
 
 
-async def load_settled(conn: Connection, firm_id: str) -> list[tuple[Month, Cut]]:
-    """Load a firm's settled months with the cut of the run that settled each."""
-    rows = await conn.fetch(SQL.load_settled, firm_id)
+async def load_settled(
+    conn: Connection, firm_id: str, instant: datetime
+) -> list[tuple[Month, Cut]]:
+    """Load the months settled up to an instant, with the cut of the run that settled each."""
+    rows = await conn.fetch(SQL.load_settled, firm_id, instant)
     return [(Month.of(r["period"]), cut_of(r["ends"], r["instant"])) for r in rows]
 
 
@@ -261,6 +307,31 @@ def cut_of(ends: str, instant: datetime) -> Cut:
 def ends_json(ends: Mapping[tuple[str, int], int]) -> str:
     """Write a cut's ends."""
     return json.dumps([[topic, part, end] for (topic, part), end in sorted(ends.items())])
+
+
+def topic_ids_of(stored: str | None) -> dict[str, UUID]:
+    """Read the topic ids that a run pinned; one of before they were pinned has none."""
+    return {topic: UUID(text) for topic, text in json.loads(stored or "{}").items()}
+
+
+async def load_heads(conn: Connection) -> dict[str, tuple[int, str | None]]:
+    """Load the last number of each series, and that document's hash."""
+    return {r["series"]: (r["last"], r["head"]) for r in await conn.fetch(SQL.load_heads)}
+
+
+async def heads_stand(conn: Connection, stored: str | None) -> bool:
+    """Say whether the series still hold what a run saw at their heads when it pinned them."""
+    heads = {series: tuple(head) for series, head in json.loads(stored or "{}").items()}
+    rows = await conn.fetch(
+        SQL.load_numbered, sorted(heads), [last for _, (last, _) in sorted(heads.items())]
+    )
+    return {row["series"]: (row["number"], row["sha256"]) for row in rows} == heads
+
+
+async def list_firms(conn: Connection, ends: Mapping[tuple[str, int], int]) -> list[str]:
+    """List the firms that were registered inside a cut."""
+    rows = await conn.fetch(SQL.list_firms, *_ends_columns(ends))
+    return [row["firm_id"] for row in rows]
 
 
 async def save_draft(conn: Connection, draft: Draft, invoice_id: str) -> None:
@@ -299,9 +370,10 @@ async def take_number(conn: Connection, series: str) -> tuple[int, str | None]:
 
 async def settle(
     conn: Connection, firm_id: str, period: date, run_id: str, invoice_id: str | None, *,
-    actor: str, now: datetime,
+    actor: str,
 ) -> None:  # fmt: skip
     """Close a month of a firm."""
+    now = await stamp_decision(conn)
     await conn.execute(SQL.append_settlement, firm_id, period, run_id, invoice_id, actor, now)
 
 

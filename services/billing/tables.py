@@ -26,7 +26,8 @@ def run_table(run: Json) -> Table:
     for firm in run["firms"]:
         report = firm["report"]
         if "total" not in report:
-            table.add_row(firm["firm_id"], report["outcome"], "", "", "", "")
+            why = ", ".join(f"{b['code']} {b['detail']}" for b in report["blocked"])
+            table.add_row(firm["firm_id"], report["outcome"], "", "", "", why)
             continue
         held = sum(item["seconds"] for item in report["held"])
         table.add_row(
@@ -36,6 +37,22 @@ def run_table(run: Json) -> Table:
             _money(report["total"]),
             clock_text(held),
             ", ".join(f"{b['code']} {b['detail']}" for b in report["blocked"]),
+        )
+    return table
+
+
+def replay_table(replayed: Json) -> Table:
+    """One row a firm: what a past run decided, and whether deciding again gives the same bytes."""
+    title = f"run {replayed['run_id']} of {replayed['period']}, as of {replayed['cut']['instant']}"
+    table = plain_table("firm", "outcome", "report", "draft", "replay", title=title)
+    for firm in replayed["firms"]:
+        differing = ", ".join(firm["differences"])
+        table.add_row(
+            firm["firm_id"],
+            firm["outcome"] or "",
+            (firm["report_sha256"] or "")[:12],
+            (firm["content_sha256"] or "")[:12],
+            f"{firm['state']}: {differing}" if differing else firm["state"],
         )
     return table
 

@@ -13,6 +13,7 @@ from services.billing.api.answers import (
     IssuedDocument,
     RateAnswer,
     RatesAnswer,
+    ReplayAnswer,
     RunAnswer,
     TermsAnswer,
     TimesheetAnswer,
@@ -37,7 +38,14 @@ from services.billing.api.reference import (
     put_rate,
     put_terms,
 )
-from services.billing.api.runs import RunIn, get_run, issue_run, post_run
+from services.billing.api.runs import (
+    ReplayQuery,
+    RunIn,
+    get_run,
+    issue_run,
+    post_run,
+    replay_run,
+)
 from services.billing.api.timesheets import (
     ApproveIn,
     TimesheetQuery,
@@ -66,6 +74,9 @@ ROUTES: Final = (
           response=RunAnswer, status=202, keyed=True, headers=(("Location", "The run."),)),
     Route("GET", "/v1/runs/{run}", get_run, "bills:read", "A run and its reports",
           response=RunAnswer),
+    Route("GET", "/v1/runs/{run}/replay", replay_run, "bills:read",
+          "A past run decided again as of its cut, and compared", query=ReplayQuery,
+          response=ReplayAnswer),
     Route("POST", "/v1/runs/{run}/issue", issue_run, "bills:issue",
           "Issue a run's approved invoices", request=IssueIn, response=IssuedAnswer,
           refusals=(409,), keyed=True),

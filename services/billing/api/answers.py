@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Literal, TypeAlias
 
 from services.billing.books import Approval, Direction, LineKind, Outcome, Reason
+from services.billing.replays import Replay
 
 State = Literal["draft", "approved", "issued", "superseded"]
 
@@ -210,11 +211,11 @@ class FirmReport:
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownFirmReport:
-    """A firm that the run names and the directory does not."""
+class UndraftedReport:
+    """A firm that the directory did not know at the cut, or whose draft failed."""
 
     firm_id: str
-    outcome: Literal["unknown_firm"]
+    outcome: Literal["unknown_firm", "failed"]
     blocked: tuple[BlockedAnswer, ...]
 
 
@@ -225,7 +226,9 @@ class RunFirm:
     firm_id: str
     state: Literal["pending", "done"]
     invoice_id: str | None
-    report: FirmReport | UnknownFirmReport | None
+    attempts: int
+    trouble: str | None
+    report: FirmReport | UndraftedReport | None
 
 
 LogEnd: TypeAlias = tuple[str, int, int]
@@ -276,11 +279,30 @@ class InvoicesAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedFirm:
+    """A firm that an issue step could not take, and why."""
+
+    firm_id: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class IssuedAnswer:
-    """What issuing a run has issued, and the firms whose month it settled without a document."""
+    """What issuing a run has issued, the firms that it settled without a document or refused."""
 
     issued: tuple[InvoiceAnswer, ...]
     settled_without_document: tuple[str, ...]
+    refused: tuple[RefusedFirm, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayAnswer:
+    """Some firms of a run decided again; `next` is the firm to go on after, null at the end."""
+
+    run_id: str
+    firms: tuple[Replay, ...]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,10 +57,12 @@ def request_key(request: web.Request) -> str:
 
 
 @asynccontextmanager
-async def office(request: web.Request, action: str, subject: str = "") -> AsyncIterator[Connection]:
+async def office(
+    request: web.Request, action: str, subject: str = "", *, snapshot: bool = False
+) -> AsyncIterator[Connection]:
     """Open a transaction of the office, with its use on record."""
     async with office_transaction(
-        request.app[OFFICE_POOL], principal_of(request), action, subject=subject
+        request.app[OFFICE_POOL], principal_of(request), action, subject=subject, snapshot=snapshot
     ) as conn:
         yield conn
 

@@ -1,7 +1,7 @@
 """Rates and terms: what finance sets."""
 
 import secrets
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Literal
 
 from aiohttp import web
@@ -81,8 +81,7 @@ async def put_rate(request: web.Request) -> web.StreamResponse:
         told.firm_id or ANY, told.placement_id or ANY, told.country, told.role, told.phase or ANY,
     )  # fmt: skip
     async with office(request, "set_rate", ids[0]) as conn:
-        actor, now = principal_of(request).id, datetime.now(UTC)
-        await store.set_rate(conn, rate, actor=actor, now=now, new_id=ids[1:])
+        await store.set_rate(conn, rate, actor=principal_of(request).id, new_id=ids[1:])
     return json_response(request, _rate_out(rate))
 
 
@@ -100,8 +99,9 @@ def _terms_out(terms: Terms) -> dict[str, Any]:
 
 async def get_terms(request: web.Request) -> web.StreamResponse:
     """Show the versions of a firm's terms, and the one in force this month."""
-    firm_id, now = request.match_info["firm"], datetime.now(UTC)
+    firm_id = request.match_info["firm"]
     async with firm_view(request, firm_id, "read_terms") as conn:
+        now = await store.read_clock(conn)
         versions = await store.load_terms(conn, firm_id, now)
     current = terms_for(versions, Month.of(now.date()))
     body = {"current": _terms_out(current), "versions": [_terms_out(t) for t in versions]}
@@ -117,6 +117,5 @@ async def put_terms(request: web.Request) -> web.StreamResponse:
         frozenset(told.excluded_kinds), frozenset(told.excluded_phases),
     )  # fmt: skip
     async with office(request, "set_terms", firm_id) as conn:
-        actor, now = principal_of(request).id, datetime.now(UTC)
-        version = await store.append_terms(conn, firm_id, terms, actor=actor, now=now)
+        version = await store.append_terms(conn, firm_id, terms, actor=principal_of(request).id)
     return json_response(request, _terms_out(terms) | {"version": version})

@@ -1,8 +1,10 @@
 """Month runs: begun, watched, issued."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
+import asyncpg
 from aiohttp import web
 from pydantic import Field
 
@@ -27,8 +29,11 @@ from services.http import (
     body_of,
     json_response,
     principal_of,
+    query_of,
 )
 from services.postgres import TRANSACTION_SECONDS, Connection, borrowed
+
+REPLAYED_MAX = 50  # firms a call: an answer comes within its deadline
 
 
 class RunIn(Body):
@@ -74,6 +79,8 @@ async def _run_out(conn: Connection, run_id: str) -> dict[str, Any]:
             {
                 "firm_id": row["firm_id"],
                 "state": "done" if row["done"] else "pending",
+                "attempts": row["attempts"],
+                "trouble": row["trouble"],
                 "invoice_id": row["invoice_id"],
                 "report": json.loads(row["report"]) if row["report"] else None,
             }
@@ -88,6 +95,30 @@ def _state(*, listed: bool, done: int, count: int) -> str:
     return "done" if done == count else "running"
 
 
+class ReplayQuery(Body):
+    """Which firms of a run: all from one on, some at a time, or a single one."""
+
+    after: Id | None = None
+    firm_id: Id | None = None
+    limit: Annotated[int, Field(ge=1, le=REPLAYED_MAX)] = 10
+
+
+async def replay_run(request: web.Request) -> web.StreamResponse:
+    """Decide a past run again as of its cut, some firms at a time, and compare; changes nothing."""
+    run_id, asked = request.match_info["run"], query_of(request, ReplayQuery)
+    async with office(request, "replay_run", run_id, snapshot=True) as conn:
+        found = await jobs.replay(
+            conn, run_id, after=asked.after or "", firm_id=asked.firm_id, limit=asked.limit
+        )
+    last = found[-1].firm_id if len(found) == asked.limit else None
+    headers = {}
+    if last is not None:
+        link = f"/v1/runs/{run_id}/replay?after={last}&limit={asked.limit}"
+        headers["Link"] = f'<{link}>; rel="next"'
+    body = {"run_id": run_id, "firms": [asdict(one) for one in found], "next": last}
+    return json_response(request, body, headers=headers)
+
+
 async def issue_run(request: web.Request) -> web.StreamResponse:
     """Issue all approved invoices of a run in the order of firms; settle months without one."""
     run_id, told = request.match_info["run"], body_of(request, IssueIn)
@@ -100,24 +131,35 @@ async def issue_run(request: web.Request) -> web.StreamResponse:
         raise Problem(404, "not_found", "There is no such thing")
     if run["dry_run"] or not run["listed"] or not all(row["done"] for row in firms):
         raise Problem(409, "run_not_issuable", "A dry run, or one under way, issues nothing")
-    issued, settled = [], []
+    issued, settled, refused = [], [], []
     for row in firms:
-        report = json.loads(row["report"])
-        async with office(request, "issue_month", row["firm_id"]) as conn:
-            if row["invoice_id"] is not None:
-                found = await conn.fetchrow(SQL.lock_invoice, row["firm_id"], row["invoice_id"])
-                if found is not None and found["state"] == "approved":
-                    await jobs.issue(
-                        conn, row["firm_id"], row["invoice_id"], told.invoice_date, actor=actor
-                    )
-                    issued.append(row["invoice_id"])
-            elif (
-                report["outcome"] in {"nothing_due", "carried"}
-                and not report["blocked"]
-                and await jobs.settle_without_document(conn, run, row["firm_id"], actor=actor)
-            ):
-                settled.append(row["firm_id"])
+        try:
+            async with office(request, "issue_month", row["firm_id"]) as conn:
+                if row["invoice_id"] is not None:
+                    if await _issue_approved(conn, row, told, actor):
+                        issued.append(row["invoice_id"])
+                elif await _settle(conn, run, row, actor):
+                    settled.append(row["firm_id"])
+        except Problem as problem:  # one firm's books never stop the others
+            refused.append(
+                {"firm_id": row["firm_id"], "code": problem.code, "detail": problem.title}
+            )
     async with office(request, "read_invoices", run_id) as conn:
         bodies = [invoice_out(await find(conn, invoice_id)) for invoice_id in issued]
-    body = {"issued": bodies, "settled_without_document": settled}
+    body = {"issued": bodies, "settled_without_document": settled, "refused": refused}
     return json_response(request, body)
+
+
+async def _issue_approved(conn: Connection, row: asyncpg.Record, told: IssueIn, actor: str) -> bool:
+    found = await find(conn, row["invoice_id"])
+    if found["state"] != "approved":
+        return False
+    await jobs.issue(conn, row["firm_id"], row["invoice_id"], told.invoice_date, actor=actor)
+    return True
+
+
+async def _settle(conn: Connection, run: asyncpg.Record, row: asyncpg.Record, actor: str) -> bool:
+    report = json.loads(row["report"])
+    if report["outcome"] not in {"nothing_due", "carried"} or report["blocked"]:
+        return False
+    return await jobs.settle_without_document(conn, run, row["firm_id"], actor=actor)

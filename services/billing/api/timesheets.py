@@ -1,6 +1,6 @@
 """Timesheets: what a firm reads and approves."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Annotated
 
 from aiohttp import web
@@ -58,7 +58,7 @@ async def get_timesheets(request: web.Request) -> web.StreamResponse:
     firm_id, asked = request.match_info["firm"], query_of(request, TimesheetQuery)
     async with firm_view(request, firm_id, "read_timesheets") as conn:
         books = await store.load_entries(conn, firm_id)
-        approved = await store.load_approvals(conn, firm_id, datetime.now(UTC))
+        approved = await store.load_approvals(conn, firm_id, await store.read_clock(conn))
     rows = [
         {
             "entry_id": book.entry_id,
@@ -96,8 +96,7 @@ async def approve_timesheets(request: web.Request) -> web.StreamResponse:
                 day = _service_date(book)
                 if book.entry is not None and day and told.from_date <= day <= told.to_date:
                     pairs.add((book.entry_id, book.entry.version))
-        now = datetime.now(UTC)
-        await store.append_approvals(conn, firm_id, sorted(pairs), actor=principal.id, now=now)
+        await store.append_approvals(conn, firm_id, sorted(pairs), actor=principal.id)
         if not principal.sees_all_firms:
             await append_audit(
                 conn, principal, "approve_time", subject=f"{len(pairs)} entries", firm_id=firm_id
