@@ -1,0 +1,5 @@
+"""What the races borrow: a running billing house."""
+
+from tests.billing.conftest import billing
+
+__all__ = ["billing"]
