@@ -50,6 +50,7 @@ CHECKS = [
 # Documented for when a part is away, slow or overrun: broken parts and deadlines are tested with
 # broken parts and slow clients, not here.
 NOT_HERE = {408, 429, 500, 503}
+BROKEN = {("GET /v1/runs/{run}/replay", 409)}  # what a run saw is gone: tests/races/test_as_of.py
 METHODS = {"get", "put", "post", "delete", "patch"}
 
 
@@ -143,7 +144,9 @@ class Tour:
             for method, operation in methods.items()
             if method in METHODS
             for status in sorted(map(int, operation["responses"]))
-            if status not in NOT_HERE and not self.seen[f"{method.upper()} {path}", status]
+            if status not in NOT_HERE
+            and (f"{method.upper()} {path}", status) not in BROKEN
+            and not self.seen[f"{method.upper()} {path}", status]
         ]
 
 
