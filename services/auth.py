@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from services.postgres import LOOK_SECONDS, Actor, Connection, Pool, append_audit, borrowed
 from services.problems import Problem, not_found, unauthorized
+from services.shared_reads import SharedRead
 from services.sql import queries
 
 Kind = Literal["tracker", "firm", "qa", "connection", "finance", "approver", "admin", "auditor"]
@@ -140,20 +141,33 @@ class Token(NamedTuple):
     revoked_at: datetime | None
 
 
+Tokens = SharedRead[str, asyncpg.Record]
+
+
+def read_tokens(pool: Pool) -> Tokens:
+    """Make the look at tokens that requests share."""
+
+    async def read(token_ids: Collection[str]) -> dict[str, asyncpg.Record]:
+        async with borrowed(pool, LOOK_SECONDS) as conn:
+            rows = await conn.fetch(_SQL.find_tokens, list(token_ids))
+        return {row["token_id"]: row for row in rows}
+
+    return SharedRead(read)
+
+
 async def authenticate(
-    pool: Pool, pepper: SecretStr, authorization: str | None, now: datetime | None = None
+    tokens: Tokens, pepper: SecretStr, authorization: str | None, now: datetime | None = None
 ) -> Principal:
     """Find whoever sent this Authorization header. Raises the problem 401, the same for every flaw.
 
-    The row is read on each request, so a revocation counts from the next one.
+    The row is read for each request, after it came, so a revocation counts from the next one.
     """
     text = (authorization or "").encode("utf-8", "surrogateescape")
     scheme, _, credentials = text.partition(b" ")
     parts = _read_token(credentials) if scheme.lower() == b"bearer" else None
     if parts is None:
         raise unauthorized()
-    async with borrowed(pool, LOOK_SECONDS) as conn:
-        row = await conn.fetchrow(_SQL.find_token, parts["id"])
+    row = (await tokens.find([parts["id"]])).get(parts["id"])
     # An unknown id takes the same way as a wrong secret.
     matches = hmac.compare_digest(
         _keyed_hash(pepper, credentials), row["hash"] if row else _NO_HASH

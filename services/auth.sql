@@ -1,9 +1,9 @@
--- name: find_token
--- Read a token with whoever holds it, on every request: a revocation counts from the next one.
+-- name: find_tokens
+-- Read tokens with whoever holds them, for every request: a revocation counts from the next one.
 select token_id, principal_id, kind, hash, scopes, firms, placements, sources,
        expires_at, revoked_at, principal.disabled_at
 from identity.token join identity.principal using (principal_id, kind)
-where token_id = $1;
+where token_id = any($1::text[]);
 
 -- name: load_tokens
 -- List tokens without their hashes, the newest first.

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import to_json
 
 from services import openapi
-from services.auth import Principal, authenticate, require_firm
+from services.auth import Principal, authenticate, read_tokens, require_firm
 from services.bodies import adapter, check_media, read_body, read_json, read_path, read_query
 from services.deadlines import Connection, Limits, problem_of, problem_response
 from services.postgres import (
@@ -34,6 +34,7 @@ from services.room import Room
 from services.routes import Handler, Route, check_routes
 from services.serving import make_ops_app, run_service
 from services.settings import Settings, SettingsRefused
+from services.shared_reads import SharedRead
 from services.telemetry import REQUEST_SECONDS, REQUESTS
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
 ]
 
 LOOK_POOL: Final = web.AppKey("look_pool", asyncpg.Pool)
+TOKENS: Final = web.AppKey("tokens", SharedRead)
 FIRM_POOL: Final = web.AppKey("firm_pool", asyncpg.Pool)
 OFFICE_POOL: Final = web.AppKey("office_pool", asyncpg.Pool)
 LIMITS: Final = web.AppKey("limits", Limits)
@@ -119,6 +121,7 @@ def make_app(
 
     async def pools(app: web.Application) -> AsyncIterator[None]:
         app[LOOK_POOL] = await open_pool(settings, service, "firm", size=LOOKS_MAX, looks=True)
+        app[TOKENS] = read_tokens(app[LOOK_POOL])
         app[FIRM_POOL] = await open_pool(settings, service, "firm")
         app[OFFICE_POOL] = await open_pool(settings, service, "office")
         yield
@@ -320,7 +323,7 @@ async def _admit(request: web.Request, route: Route) -> None:
     """Find out who calls, and whether they may: 401, then 403, then 404 for a foreign firm."""
     given = request.headers.getall("Authorization", [])
     principal = await authenticate(
-        request.app[LOOK_POOL], request.app[_PEPPER], given[0] if len(given) == 1 else None
+        request.app[TOKENS], request.app[_PEPPER], given[0] if len(given) == 1 else None
     )
     request[PRINCIPAL] = principal
     structlog.contextvars.bind_contextvars(principal=principal.id, token_id=principal.token_id)

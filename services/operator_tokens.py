@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from services.auth import ALL, Kind, NewToken, authenticate, create_token
+from services.auth import ALL, Kind, NewToken, authenticate, create_token, read_tokens
 from services.postgres import connect, open_pool
 from services.problems import Problem
 from services.settings import Settings, write_private
@@ -51,7 +51,7 @@ async def _are_taken(settings: Settings, tokens: dict[str, str]) -> bool:
     pool = await open_pool(settings, "identity", "writer", size=1)
     try:
         for token in tokens.values():
-            await authenticate(pool, settings.token_pepper, f"Bearer {token}", soon)
+            await authenticate(read_tokens(pool), settings.token_pepper, f"Bearer {token}", soon)
     except Problem:
         return False
     finally:

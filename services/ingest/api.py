@@ -66,10 +66,12 @@ from services.postgres import Connection, append_audit, firm_transaction, office
 from services.producer import OutcomeUnknown, Overloaded, Producer, Record
 from services.routes import JSON
 from services.settings import Settings
+from services.shared_reads import SharedRead
 
 PRODUCER: Final = web.AppKey("producer", Producer)
 SETTINGS: Final = web.AppKey("settings", Settings)
 WRITER_POOL: Final = web.AppKey("writer_pool", asyncpg.Pool)
+PLACEMENTS: Final = web.AppKey("placements", SharedRead)  # the firm of each that is known
 
 SLICE: Final = 250  # events read between two looks at what else the loop has to do
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -127,7 +129,7 @@ async def take_events(request: web.Request) -> web.StreamResponse:
             status, error.code, "The body cannot be taken apart", detail=error.detail
         ) from None
     read = await _read_in_slices(items)
-    known = await store.load_firms_of_placements(request.app[WRITER_POOL], placements_named(read))
+    known = await request.app[PLACEMENTS].find(placements_named(read))
     outcomes = admit(principal, read, now=received_at, firm_of_placement=known)
     taken = [one for one in outcomes if isinstance(one, Taken)]
     headers = headers_of(received_at, principal.id, _traceparent(request))
@@ -279,7 +281,7 @@ async def take_import(request: web.Request) -> web.StreamResponse:
         fault = Fault("/csv", error.code, error.detail + where)
         raise Problem(422, error.code, "The file cannot be taken", errors=[fault]) from None
     named = placements_named(row.event for row in given.planned)
-    known = await store.load_firms_of_placements(app[WRITER_POOL], named)
+    known = await app[PLACEMENTS].find(named)
     given = admit_rows(principal, given, now=now, firm_of_placement=known)
     decision = await _claim(app, principal, query, given.planned)
     coming = decision.unsent + decision.fresh

@@ -8,13 +8,15 @@ from aiohttp import web
 
 from services.consuming import consume
 from services.http import check_postgres, make_app, make_ops_app
-from services.ingest.api import PRODUCER, ROUTES, SETTINGS, WRITER_POOL
+from services.ingest import store
+from services.ingest.api import PLACEMENTS, PRODUCER, ROUTES, SETTINGS, WRITER_POOL
 from services.ingest.consumer import READING
 from services.kafka import READY_TOPIC
 from services.postgres import close_pool, open_pool
 from services.producer import OutcomeUnknown, Producer, Record
 from services.serving import Check, beside
 from services.settings import Settings
+from services.shared_reads import SharedRead
 
 CONSUMING = web.AppKey("consuming", asyncio.Task[None])
 READY_SECONDS = 2.0
@@ -40,6 +42,7 @@ def build_ops(app: web.Application) -> web.Application:
 
 async def _writer_pool(app: web.Application) -> AsyncIterator[None]:
     app[WRITER_POOL] = await open_pool(app[SETTINGS], "ingest", "writer", size=4)
+    app[PLACEMENTS] = SharedRead(partial(store.load_firms_of_placements, app[WRITER_POOL]))
     yield
     await close_pool(app[WRITER_POOL])
 

@@ -11,10 +11,10 @@ from services.sql import queries
 SQL = queries(Path(__file__).with_name("queries.sql"))
 
 
-async def load_firms_of_placements(pool: Pool, placement_ids: Sequence[str]) -> dict[str, str]:
+async def load_firms_of_placements(pool: Pool, placement_ids: Collection[str]) -> dict[str, str]:
     """Return the firm of each placement that the directory knows."""
     async with borrowed(pool, LOOK_SECONDS) as conn:
-        rows = await conn.fetch(SQL.load_firms_of_placements, placement_ids)
+        rows = await conn.fetch(SQL.load_firms_of_placements, list(placement_ids))
     return {row["placement_id"]: row["firm_id"] for row in rows}
 
 

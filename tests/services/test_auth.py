@@ -22,6 +22,7 @@ from services.auth import (
     authenticate,
     create_token,
     list_tokens,
+    read_tokens,
     require_firm,
     revoke_token,
 )
@@ -58,9 +59,9 @@ async def keeper(settings):
 
 @pytest_asyncio.fixture
 async def door(settings):
-    """A pool as each service has it, to look callers up."""
+    """A look at tokens as each service has it."""
     async with await open_pool(settings, "ingest", "firm") as pool:
-        yield pool
+        yield read_tokens(pool)
 
 
 async def refusal(door, header, now=NOW, pepper=PEPPER):

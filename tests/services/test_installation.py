@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.auth import authenticate
+from services.auth import authenticate, read_tokens
 from services.children import child_environment, last_words, probe
 from services.installation import PortTaken, running
 from services.operator_tokens import ensure_operator_tokens, operator_token
@@ -49,7 +49,9 @@ async def test_operator_tokens_are_kept_while_the_database_takes_them(settings):
     assert set(again.values()) & set(first.values()) == set()
     pool = await open_pool(settings, "identity", "writer", size=1)
     try:
-        principal = await authenticate(pool, other.token_pepper, f"Bearer {again['finance']}")
+        principal = await authenticate(
+            read_tokens(pool), other.token_pepper, f"Bearer {again['finance']}"
+        )
     finally:
         await pool.close()
     assert principal.id == "finance:operator"
