@@ -2,6 +2,8 @@
 
 import json
 
+import jsonschema
+
 from schemas.events import TYPES
 from schemas.generate import FILES, drift, event_schema, main
 
@@ -14,6 +16,21 @@ def test_every_type_has_one_branch_that_names_its_data():
     branches = event_schema()["oneOf"]
     named = {b["properties"]["type"]["const"]: b["properties"]["data"]["$ref"] for b in branches}
     assert named == {name: f"#/$defs/{row.data.__name__}" for name, row in TYPES.items()}
+
+
+def test_an_event_fits_the_schema_and_one_with_a_strange_member_does_not():
+    validator = jsonschema.Draft202012Validator(event_schema())
+    event = {
+        "specversion": "1.0",
+        "id": "a-1",
+        "source": "tracker/as-1",
+        "type": "turnsheet.task.started.v1",
+        "time": "2026-07-01T09:00:00+08:00",
+        "data": {"firm_id": "f-1", "placement_id": "p-1", "task_id": "t-1"},
+    }
+    assert list(validator.iter_errors(event | {"tool": "x", "attempt2": 1})) == []
+    for strange in ({"tool": {}}, {"Tool": "x"}, {"data": event["data"] | {"x": 1}}):
+        assert len(list(validator.iter_errors(event | strange))) >= 1, strange
 
 
 def test_every_reference_leads_somewhere():
