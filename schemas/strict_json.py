@@ -87,7 +87,7 @@ _SLOW = json.JSONDecoder(
     parse_constant=lambda _: _Oddity("not_finite"),
 )
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
-_NAME = re.compile(r"[!-?A-~]{1,64}")  # a word of ASCII; with a blank or an @ it says more
+_NAME = re.compile(r"[!-?A-~]{1,70}")  # a word of ASCII; with a blank or an @ it says more
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -99,7 +99,7 @@ def refuse(code: str, pointer: str = "") -> Unreadable:
 def pointer_of(steps: tuple[str | int, ...]) -> str:
     """Write the steps into a document as a JSON pointer (RFC 6901).
 
-    It ends before a key that is no name of a field: what somebody says in a key goes into no answer.
+    It ends before a key that is no name of a field: words in a key go into no answer.
     """
     plain = takewhile(lambda step: isinstance(step, int) or _NAME.fullmatch(step), steps)
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in plain)

@@ -85,7 +85,6 @@ def settings_of(database_url: str, kafka: str, home: Path) -> Settings:
         metrics_ops_port=0,
         billing_ops_port=0,
         log_format="console",
-        log_level="debug",
     )
 
 

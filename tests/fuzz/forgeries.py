@@ -47,7 +47,7 @@ def sealed(body: str) -> str:
 
 def _flipped(rng: Random, good: str, _: Sequence[str]) -> bytes:
     raw = bytearray(good.encode())
-    for _ in range(rng.choice([1, 1, 2, 9])):
+    for _time in range(rng.choice([1, 1, 2, 9])):
         raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
     return bytes(raw).replace(b"\r", b"?").replace(b"\n", b"?")
 
@@ -111,8 +111,8 @@ ALTERED: tuple[Callable[[Random, str, Sequence[str]], str | bytes], ...] = (
     _spaced, _unicode,
 )  # fmt: skip
 SCHEMES = (
-    b"Basic ", b"Token ", b"", b"Bearer", b"Bearer:", b"Bearer  ", b"Bearer\t", b"OAuth ", b"Bearer=",
-    b"Bear er ", b"Digest username=", b"\xffBearer ", b"Bearer Bearer ",
+    b"Basic ", b"Token ", b"", b"Bearer", b"Bearer:", b"Bearer  ", b"Bearer\t", b"OAuth ",
+    b"Bearer=", b"Bear er ", b"Digest username=", b"\xffBearer ", b"Bearer Bearer ",
 )  # fmt: skip
 PLACES = (
     "X-Authorization", "Proxy-Authorization", "Cookie", "Authentication", "X-Api-Key",

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import pytest
+from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings import http as http_binding
 from cloudevents.core.bindings import kafka as kafka_binding
 from cloudevents.core.formats.json import JSONFormat
@@ -109,7 +110,7 @@ def test_what_the_library_writes_is_taken_as_meant_and_read_back_from_the_log(wo
         assert attributes_of(read) == attributes_of(meant)
 
 
-def attributes_of(event: CloudEvent) -> dict[str, Any]:
+def attributes_of(event: BaseCloudEvent) -> dict[str, Any]:
     """All that an envelope says, extensions included; the library puts Kafka's key into one."""
     return {k: v for k, v in event.get_attributes().items() if k != "partitionkey"}
 
@@ -137,4 +138,3 @@ def test_the_librarys_binary_message_on_kafka_says_what_ours_says(world):
     theirs = kafka_binding.from_kafka(kafka_binding.to_binary(ours, FORMAT), FORMAT)
     assert theirs.get_data() == made.get_data()
     assert attributes_of(theirs) == attributes_of(made)
-    assert abs(theirs.get_time() - made.get_time()) == timedelta(0)

@@ -150,7 +150,7 @@ def running(base: Settings, home: Path) -> Iterator[World]:
     for name in SERVICES:
         for kind in ("", "_ops"):
             ports[f"{name}{kind}_port"] = choose_port(base.host, 0, frozenset(ports.values()))
-    settings = base.model_copy(update=ports | {"home": home})
+    settings = base.model_copy(update=ports | {"home": home, "log_level": "debug"})
     write_private(
         home / CHOSEN,
         {

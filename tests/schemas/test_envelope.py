@@ -91,7 +91,7 @@ REFUSED = [
     (None, {"a/b~c": 1}, "unknown_field", "/data/a~1b~0c"),
     (None, {"call with the clerk": 1}, "unknown_field", "/data"),
     (None, {"clerk@court.example": 1}, "unknown_field", "/data"),
-    (None, {"x" * 65: 1}, "unknown_field", "/data"),
+    (None, {"x" * 71: 1}, "unknown_field", "/data"),
     (None, {"firm_id": "a/b"}, "invalid_field", "/data/firm_id"),
     (None, {"firm_id": ""}, "invalid_field", "/data/firm_id"),
     (None, {"firm_id": "f" * 129}, "invalid_field", "/data/firm_id"),
