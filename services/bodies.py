@@ -16,7 +16,7 @@ from services.problems import Fault, Problem
 from services.room import Place
 
 _FAULTS_MAX: Final = 100
-_INLINE_BYTES: Final = 65_536
+INLINE_BYTES: Final = 65_536
 _CLOSE: Final = {"Connection": "close"}
 _CODES: Final = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
 
@@ -66,9 +66,7 @@ async def read_body(request: web.Request, limits: Limits, place: Place) -> bytes
         ) from None
     if _encoding(request) != "gzip":
         return raw
-    plain = await _gunzip(raw, limits.body_bytes)
-    place.hold(len(plain))
-    return plain
+    return await _gunzip(raw, limits.body_bytes, place)
 
 
 async def _collect(request: web.Request, limits: Limits, place: Place) -> bytes:
@@ -93,23 +91,29 @@ def _encoding(request: web.Request) -> str:
     return ",".join(request.headers.getall("Content-Encoding", ["identity"])).strip().lower()
 
 
-async def _gunzip(raw: bytes, limit: int) -> bytes:
-    """Take off one layer, never more of it than a body may hold; a large one in a thread."""
+async def _gunzip(raw: bytes, limit: int, place: Place) -> bytes:
+    """Take off one layer, a piece after the other: a bomb is found out before it is large."""
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        plain = inflater.decompress(raw, min(limit, _INLINE_BYTES))
-        if not inflater.eof and len(plain) == min(limit, _INLINE_BYTES):
-            rest = await asyncio.to_thread(
-                inflater.decompress, inflater.unconsumed_tail, limit + 1 - len(plain)
-            )
-            plain += rest
-    except zlib.error:
-        raise Problem(400, "bad_gzip", "The body is no gzip") from None
-    if len(plain) > limit:
-        raise _too_large()
+    pieces: list[bytes] = []
+    size, rest = 0, raw
+    while not inflater.eof:
+        try:
+            piece = inflater.decompress(rest, INLINE_BYTES)
+        except zlib.error:
+            raise Problem(400, "bad_gzip", "The body is no gzip") from None
+        rest = inflater.unconsumed_tail
+        if not piece and not inflater.eof:
+            break  # it was cut short
+        size += len(piece)
+        if size > limit:
+            raise _too_large()
+        place.hold(len(piece))
+        pieces.append(piece)
+        if rest:
+            await asyncio.sleep(0)
     if not inflater.eof or inflater.unused_data:
         raise Problem(400, "bad_gzip", "The body is not one whole gzip member")
-    return plain
+    return b"".join(pieces)
 
 
 def read_json(raw: bytes, model: Any) -> Any:

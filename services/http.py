@@ -17,7 +17,15 @@ from pydantic_core import to_json
 
 from services import openapi
 from services.auth import Principal, authenticate, read_tokens, require_firm
-from services.bodies import adapter, check_media, read_body, read_json, read_path, read_query
+from services.bodies import (
+    INLINE_BYTES,
+    adapter,
+    check_media,
+    read_body,
+    read_json,
+    read_path,
+    read_query,
+)
 from services.deadlines import Connection, Limits, problem_of, problem_response
 from services.postgres import (
     LOOK_SECONDS,
@@ -287,12 +295,19 @@ def _endpoint(route: Route) -> Handler:
                 check_media(request, route.accepts)
                 raw = await read_body(request, request.app[LIMITS], place)
                 if route.request is not None:
-                    request[_BODY] = read_json(raw, route.request)
+                    request[_BODY] = await _read_json(raw, route.request)
                 else:
                     request[_RAW] = raw
             return await _handle(request, route)
 
     return serve
+
+
+async def _read_json(raw: bytes, model: Any) -> Any:
+    """Read a body into its model; a large one, which may be made to take long, in a thread."""
+    if len(raw) <= INLINE_BYTES:
+        return read_json(raw, model)
+    return await asyncio.to_thread(read_json, raw, model)
 
 
 async def _handle(request: web.Request, route: Route) -> web.StreamResponse:
@@ -373,6 +388,8 @@ async def _refusals_as_problems(
     try:
         return await handler(request), None
     except Problem as problem:
+        # Its frames would keep the body in memory until a collection of garbage, which is rare.
+        problem.__traceback__ = problem.__context__ = None
         found = problem
     except web.HTTPException as refusal:
         found = problem_of(refusal)

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -35,8 +36,10 @@ from services.ingest.batches import (
     BINARY,
     EVENTS_MAX,
     MODES,
+    SLICE_BYTES,
     Item,
     Unsplittable,
+    slices,
     split,
 )
 from services.ingest.imports import (
@@ -73,7 +76,8 @@ SETTINGS: Final = web.AppKey("settings", Settings)
 WRITER_POOL: Final = web.AppKey("writer_pool", asyncpg.Pool)
 PLACEMENTS: Final = web.AppKey("placements", SharedRead)  # the firm of each that is known
 
-SLICE: Final = 250  # events read between two looks at what else the loop has to do
+LARGE: Final = web.AppKey("large", asyncio.Lock)
+SPLITTER: Final = web.AppKey("splitter", ThreadPoolExecutor)
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _STATUS_OF: Final = {"too_many_events": 413, "no_events": 422}
 
@@ -122,13 +126,12 @@ async def take_events(request: web.Request) -> web.StreamResponse:
     body = await read_raw(request)
     received_at = datetime.now(UTC)
     try:
-        items = split(request.content_type, request.headers.items(), body)
+        read = await _read(request, body)
     except Unsplittable as error:
         status = _STATUS_OF.get(error.code, 400)
         raise Problem(
             status, error.code, "The body cannot be taken apart", detail=error.detail
         ) from None
-    read = await _read_in_slices(items)
     known = await request.app[PLACEMENTS].find(placements_named(read))
     outcomes = admit(principal, read, now=received_at, firm_of_placement=known)
     taken = [one for one in outcomes if isinstance(one, Taken)]
@@ -147,10 +150,25 @@ async def take_events(request: web.Request) -> web.StreamResponse:
     return json_response(request, answer_of(outcomes), status=202)
 
 
+async def _read(request: web.Request, body: bytes) -> list[Taken | Refused]:
+    """Take a body apart and read its events. Raises Unsplittable.
+
+    One that is large may be made to take long: it is taken apart in a thread, and large ones wait
+    for each other, so that between the slices of one there is always time for small ones.
+    """
+    media, headers = request.content_type, request.headers.items()
+    if len(body) <= SLICE_BYTES:
+        return await _read_in_slices(split(media, headers, body))
+    async with request.app[LARGE]:
+        loop = asyncio.get_running_loop()
+        items = await loop.run_in_executor(request.app[SPLITTER], split, media, headers, body)
+        return await _read_in_slices(items)
+
+
 async def _read_in_slices(items: Sequence[Item]) -> list[Taken | Refused]:
     read: list[Taken | Refused] = []
-    for first in range(0, len(items), SLICE):
-        read.extend(read_items(items[first : first + SLICE], first))
+    for first, part in slices(items):
+        read.extend(read_items(part, first))
         await asyncio.sleep(0)
     return read
 

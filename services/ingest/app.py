@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from aiohttp import web
@@ -9,7 +10,15 @@ from aiohttp import web
 from services.consuming import consume
 from services.http import check_postgres, make_app, make_ops_app
 from services.ingest import store
-from services.ingest.api import PLACEMENTS, PRODUCER, ROUTES, SETTINGS, WRITER_POOL
+from services.ingest.api import (
+    LARGE,
+    PLACEMENTS,
+    PRODUCER,
+    ROUTES,
+    SETTINGS,
+    SPLITTER,
+    WRITER_POOL,
+)
 from services.ingest.consumer import READING
 from services.kafka import READY_TOPIC
 from services.postgres import close_pool, open_pool
@@ -26,7 +35,7 @@ def build_app(settings: Settings) -> web.Application:
     """Put the door together: pools, producer, and the copy of the directory behind it."""
     app = make_app("ingest", ROUTES, settings)
     app[SETTINGS] = settings
-    app.cleanup_ctx.extend([_writer_pool, _producer, _directory])
+    app.cleanup_ctx.extend([_splitter, _writer_pool, _producer, _directory])
     return app
 
 
@@ -38,6 +47,13 @@ def build_ops(app: web.Application) -> web.Application:
         "directory": lambda: _check_directory(app),
     }
     return make_ops_app(checks)
+
+
+async def _splitter(app: web.Application) -> AsyncIterator[None]:
+    app[LARGE] = asyncio.Lock()
+    app[SPLITTER] = ThreadPoolExecutor(1, "splitter")  # one: each thread keeps memory of its own
+    yield
+    app[SPLITTER].shutdown(wait=False, cancel_futures=True)
 
 
 async def _writer_pool(app: web.Application) -> AsyncIterator[None]:

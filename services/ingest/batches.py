@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote
 
 from schemas.strict_json import Refusal, Unreadable, parse
@@ -14,6 +14,8 @@ LINES = "application/x-ndjson"
 BINARY = "application/json"
 MODES = (STRUCTURED, BATCH, LINES, BINARY)
 EVENTS_MAX = 5_000
+SLICE_EVENTS = 250  # read between two looks at what else there is to do
+SLICE_BYTES = 64 * 1024  # or so much of them: an event can be made to take long
 ATTRIBUTE = "ce-"
 
 _SPACE = " \t\r\n"
@@ -51,6 +53,16 @@ def split(media: str, headers: Iterable[tuple[str, str]], body: bytes) -> list[I
     if not items:
         raise Unsplittable("no_events", "the body holds no event")
     return items
+
+
+def slices(items: Sequence[Item]) -> Iterator[tuple[int, Sequence[Item]]]:
+    """Cut a body's events into parts that are quickly read, each with the number of its first."""
+    first = size = 0
+    for number, item in enumerate(items, 1):
+        size += len(item)
+        if size >= SLICE_BYTES or number - first == SLICE_EVENTS or number == len(items):
+            yield first, items[first:number]
+            first, size = number, 0
 
 
 def _split_structured(body: bytes) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,31 +74,27 @@ class Line:
                 await self._writer.wait_closed()
         self._reader = self._writer = None
 
-    async def ask(self, raw: bytes, *, patience: float | None = None) -> Answer | None:
+    async def ask(self, raw: bytes, *, ends: bool = False) -> Answer | None:
         """Send bytes and return the answer; None when the connection was closed without one.
 
-        `patience`: when nothing has come for so long, the other side hears that nothing more is
-        sent, and the connection is not used again. Raises Broken.
+        `ends`: nothing more will be sent, and the other side may know. Raises Broken.
         """
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(*self._place, limit=HEAD_MAX)
         async with asyncio.timeout(ANSWER_SECONDS):
-            with suppress(ConnectionError):  # it may have answered all the same, and closed
+            try:
                 self._writer.write(raw)
                 await self._writer.drain()
-            answering = asyncio.ensure_future(
-                self._answer(self._reader, bodiless=raw.startswith(b"HEAD "))
-            )
-            await asyncio.wait({answering}, timeout=patience)
-            if not answering.done():
-                with suppress(OSError):
+                if ends:
                     self._writer.write_eof()
-            answer = await answering
-        if answer is None or answer.closes or patience is not None:
+            except (ConnectionError, OSError):
+                pass  # it may have answered all the same, and closed
+            answer = await self._answer(self._reader)
+        if answer is None or answer.closes or ends:
             await self.close()
         return answer
 
-    async def _answer(self, reader: asyncio.StreamReader, *, bodiless: bool) -> Answer | None:
+    async def _answer(self, reader: asyncio.StreamReader) -> Answer | None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
@@ -110,8 +105,7 @@ class Line:
             return None
         first, *rest = head[:-4].decode("latin-1").split("\r\n")
         version, status, _ = (first + " ").split(" ", 2)
-        # aiohttp answers in the version that it was asked in, even in one that there is not.
-        if not re.fullmatch(r"HTTP/[0-9]\.[0-9]", version) or not status.isdecimal():
+        if version not in {"HTTP/1.0", "HTTP/1.1"} or not status.isdecimal():
             raise Broken(f"no status line: {first[:200]!r}")
         headers = tuple(
             (name.strip().lower(), value.strip())
@@ -121,9 +115,9 @@ class Line:
             headers = (*headers, ("connection", "close"))
         found = Answer(int(status), headers, b"")
         if found.status == 100:
-            return await self._answer(reader, bodiless=bodiless)
+            return await self._answer(reader)
         length = found.header("content-length")
-        if found.status == 304 or bodiless:
+        if found.status == 304:
             return found
         if length is None:
             raise Broken(f"an answer without a length: {head[:300]!r}")
@@ -134,9 +128,7 @@ class Line:
         return Answer(found.status, headers, body)
 
 
-async def ask_once(
-    host: str, port: int, raw: bytes, *, patience: float | None = None
-) -> Answer | None:
+async def ask_once(host: str, port: int, raw: bytes, *, ends: bool = False) -> Answer | None:
     """Ask on a connection of its own."""
     async with Line(host, port) as line:
-        return await line.ask(raw, patience=patience)
+        return await line.ask(raw, ends=ends)

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from schemas.envelope import Unreadable, read_event
 from schemas.strict_json import Refusal
-from services.ingest.batches import BATCH, BINARY, LINES, STRUCTURED, Unsplittable, split
+from services.ingest.batches import (
+    BATCH,
+    BINARY,
+    LINES,
+    STRUCTURED,
+    Unsplittable,
+    slices,
+    split,
+)
 
 EVENT = {
     "specversion": "1.0",
@@ -180,3 +188,11 @@ def test_data_that_is_no_sound_json_of_its_own_never_enters_the_envelope(body, c
     [item] = split(BINARY, HEADERS, body)
     assert isinstance(item, Refusal)
     assert item[:2] == (code, pointer)
+
+
+def test_a_slice_ends_with_its_number_of_events_or_of_bytes():
+    few = [b"x"] * 251
+    assert [(first, len(part)) for first, part in slices(few)] == [(0, 250), (250, 1)]
+    large = [b"x" * 65_535, b"x", b"x" * 65_536, b"x", b"x"]
+    assert [(first, len(part)) for first, part in slices(large)] == [(0, 2), (2, 1), (3, 2)]
+    assert list(slices([])) == []

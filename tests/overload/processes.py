@@ -8,6 +8,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -65,6 +66,12 @@ class Service:
         found: list[Any] = psutil.Process(self.pid).net_connections("tcp")
         return found
 
+    async def answers(self, count: int, seconds: float = 20) -> None:
+        """Wait until it has answered so many requests."""
+        async with asyncio.timeout(seconds):
+            while len(self.events("request_served")) < count:  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.02)
+
     def stop(self) -> tuple[int | None, float]:
         """Tell it to stop; say how it ended and how many seconds that took. None: it did not."""
         started = time.monotonic()
@@ -91,7 +98,9 @@ def _parse(line: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _serve(house: str, environment: dict[str, str], log: str) -> None:
+def _serve(house: str, environment: dict[str, str], log: str, files: int) -> None:
+    if files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     os.environ.clear()
     os.environ.update(environment)
     words = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -111,10 +120,14 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def service(house: str, settings: Settings, log: Path) -> Iterator[Service]:
-    """Run a service for the length of a block; it has begun to listen when that begins."""
+def service(house: str, settings: Settings, log: Path, *, files: int = 0) -> Iterator[Service]:
+    """Run a service for the length of a block; it has begun to listen when that begins.
+
+    `files`: how many it may open, when that is to be few.
+    """
     log.unlink(missing_ok=True)
-    process = _FORKS.Process(target=_serve, args=(house, _environment(settings), str(log)))
+    given = (house, _environment(settings), str(log), files)
+    process = _FORKS.Process(target=_serve, args=given)
     process.start()
     try:
         port, ops_port = _await_ports(process, log)

@@ -4,12 +4,14 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 NDJSON = "application/x-ndjson"
+BATCH_MEDIA = "application/cloudevents-batch+json"
 ANSWER_SECONDS = 40.0
+LARGEST = 5_000  # events in a request; padded, they come near four mebibytes
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Told:
     seconds: list[float] = field(default_factory=list)
     accepted_at: list[float] = field(default_factory=list)
     without_retry: int = 0
+    surprises: list[str] = field(default_factory=list)
     took: float = 0.0
 
     def percentile(self, share: float) -> float:
@@ -100,6 +103,7 @@ def head(token: str, length: int, media: str = NDJSON, *more: str) -> bytes:
 def entries(name: str, count: int) -> bytes:
     """Write a batch of recorded entries, one a line, whose ids begin with the name."""
     now = datetime.now(UTC).isoformat()
+    padding = {"padding": "x" * 420} if count == LARGEST else {}
     line = json.dumps(
         {
             "specversion": "1.0",
@@ -118,6 +122,7 @@ def entries(name: str, count: int) -> bytes:
                 "billable": True,
             },
         }
+        | padding
     )
     return "\n".join(line.replace("@", f"{name}.{number}") for number in range(count)).encode()
 
@@ -135,7 +140,7 @@ async def _send_steadily(
     told = Told()
     free: list[Line] = []
     started = time.monotonic()
-    under_way: set[asyncio.Task[None]] = set()
+    under_way: set[asyncio.Task[bool]] = set()
     for number in range(int(rate * seconds)):
         wait = started + number / rate - time.monotonic()
         if wait > 0:
@@ -146,7 +151,9 @@ async def _send_steadily(
             told.unanswered += 1  # it would have to wait for a connection of its own
             continue
         line = free.pop() if free else Line(port)
-        task = asyncio.create_task(_send(line, token, f"{name}-{number}", batch, told, free))
+        one = f"{name}-{number}"
+        sent = request(token, entries(one, batch))
+        task = asyncio.create_task(_send(line, sent, one, told, free))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     told.took = time.monotonic() - started
@@ -157,19 +164,19 @@ async def _send_steadily(
     return told
 
 
-async def _send(
-    line: Line, token: str, name: str, batch: int, told: Told, free: list[Line]
-) -> None:
+async def _send(line: Line, sent: bytes, name: str, told: Told, free: list[Line]) -> bool:
+    """Send one request and note its answer; say whether nobody is there any more."""
     started = time.monotonic()
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            answer = await line.ask(request(token, entries(name, batch)))
-    except OSError:
+            answer = await line.ask(sent)
+    except OSError as error:
         told.statuses[0] += 1
-        return
+        return isinstance(error, ConnectionRefusedError)
     finally:
         free.append(line)
     note(told, answer, name, time.monotonic() - started)
+    return False
 
 
 def note(told: Told, answer: Answer, name: str, seconds: float) -> None:
@@ -186,22 +193,42 @@ def note(told: Told, answer: Answer, name: str, seconds: float) -> None:
 def send_in_turn(
     port: int, token: str, name: str, *, clients: int, seconds: float, batch: int, pause: float = 0
 ) -> Told:
-    """Send batches from some clients that each wait for their answer, for a process of its own."""
-    return asyncio.run(_send_in_turn(port, token, name, clients, seconds, batch, pause))
+    """Send batches from some clients that each wait for their answer, for a process of its own.
+
+    A client whose connection is refused ends: there is nobody any more.
+    """
+    return asyncio.run(
+        _in_turn(
+            port, name, lambda one: request(token, entries(one, batch)), clients, seconds, pause
+        )
+    )
 
 
-async def _send_in_turn(
-    port: int, token: str, name: str, clients: int, seconds: float, batch: int, pause: float
+def ask_in_turn(
+    port: int, token: str, name: str, *, clients: int, seconds: float, path: str, pause: float = 0
+) -> Told:
+    """Ask for one address from some clients, likewise."""
+    sent = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    return asyncio.run(_in_turn(port, name, lambda _: sent, clients, seconds, pause))
+
+
+async def _in_turn(
+    port: int,
+    name: str,
+    make: Callable[[str], bytes],
+    clients: int,
+    seconds: float,
+    pause: float,
 ) -> Told:
     told = Told()
     started = time.monotonic()
 
     async def client(who: int) -> None:
         line, number = Line(port), 0
-        free: list[Line] = []
         while time.monotonic() - started < seconds:
-            await _send(line, token, f"{name}-{who}-{number}", batch, told, free)
-            free.clear()
+            one = f"{name}-{who}-{number}"
+            if await _send(line, make(one), one, told, []):
+                break
             number += 1
             if pause:
                 await asyncio.sleep(pause)
