@@ -24,6 +24,7 @@ CUT_SECONDS: Final = 75.0  # longer than any statement may take
 LOOK_SECONDS: Final = 1.0
 SIGNS_SECONDS: Final = 15.0
 RETRY_SECONDS: Final = 1.0
+STOP_SECONDS: Final = 1.5  # for what is under way when the consumer is told to stop
 log = structlog.get_logger()
 
 
@@ -77,6 +78,11 @@ class Applying:
                 "placements_unknown", house=self._reading.house, count=row["unknown_placements"]
             )
 
+    def cut(self) -> None:
+        """End what is under way: its transaction is rolled back, and done again by the next."""
+        if self._conn is not None:
+            self._conn.terminate()
+
     async def close(self) -> None:
         """Close the connection, at once when the database does not answer."""
         conn, self._conn = self._conn, None
@@ -113,6 +119,7 @@ async def consume(
     queued = asyncio.Event()
     reader, drainer = (Applying(settings, reading, queued) for _ in range(2))
     topics = [settings.topic(name) for name in reading.topics]
+    cutting = asyncio.create_task(_cut_late(stop, reader, drainer))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(
@@ -120,8 +127,16 @@ async def consume(
             )
             group.create_task(_drain_until(drainer, reading, queued, stop))
     finally:
-        await reader.close()
-        await drainer.close()
+        cutting.cancel()
+        await asyncio.gather(reader.close(), drainer.close())
+
+
+async def _cut_late(stop: asyncio.Event, *applying: Applying) -> None:
+    """Wait for a stop no longer than for a transaction: a frozen database would never end it."""
+    await stop.wait()
+    await asyncio.sleep(STOP_SECONDS)
+    for one in applying:
+        one.cut()
 
 
 async def _drain_until(
