@@ -9,14 +9,9 @@ import structlog
 
 from schemas.events import TOPIC_OF_KIND
 from services.folding import SIGNS, SQL, Reading, apply, drain_refolds, load_offsets, place
+from services.log_applying import STORE_ERRORS, Batch, LogState, Progress
 from services.log_health import Health
-from services.log_reader import (
-    STORE_ERRORS,
-    Batch,
-    LogState,
-    read_log,
-    wait_or_stop,
-)
+from services.log_reader import read_log, wait_or_stop
 from services.postgres import Connection, connect
 from services.settings import Settings
 
@@ -37,7 +32,7 @@ class Applying:
         self._queued = queued
         self._conn: Connection | None = None
 
-    async def place(self, topic: str, partition: int, state: LogState) -> int:
+    async def place(self, topic: str, partition: int, state: LogState) -> Progress:
         """Return where to read on. Raises `Discontinuity`."""
         async with self._connection() as conn:
             return await place(conn, topic, partition, state)

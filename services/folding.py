@@ -33,13 +33,7 @@ from services.directories import (
     share_timelines,
 )
 from services.failures import Failure, attempt, failure_of
-from services.log_reader import (
-    NO_TOPIC,
-    Batch,
-    Discontinuity,
-    Fenced,
-    LogState,
-)
+from services.log_applying import NO_TOPIC, Batch, Discontinuity, Fenced, LogState, Progress
 from services.log_records import Parked, fact_of_row, fact_row, key_of, parked_row, read_record
 from services.postgres import Connection, House
 from services.sql import queries
@@ -125,7 +119,7 @@ class _Version(NamedTuple):
 # A poll
 
 
-async def place(conn: Connection, topic: str, partition: int, state: LogState) -> int:
+async def place(conn: Connection, topic: str, partition: int, state: LogState) -> Progress:
     """Return where to read on. Raises `Discontinuity` when the log is not the one we know."""
     if state.topic_id == NO_TOPIC:
         raise Discontinuity("the topic does not exist")
@@ -134,13 +128,13 @@ async def place(conn: Connection, topic: str, partition: int, state: LogState) -
         if state.begin != 0:
             raise Discontinuity(f"the log begins at {state.begin}: its first records are gone")
         await conn.execute(SQL.insert_offset, topic, partition, state.topic_id)
-        return 0  # a racer who was quicker has moved on: then the fence sends us back here
+        return Progress(0, None)  # a racer may have moved on: then the fence sends us back here
     if row["topic_id"] != state.topic_id:
         raise Discontinuity("the topic was deleted and made again")
     offset: int = row["next"]
     if not state.begin <= offset <= state.end:
         raise Discontinuity(f"next is {offset}, the log holds {state.begin} to {state.end}")
-    return offset
+    return Progress(offset, row["last_digest"])
 
 
 async def apply(conn: Connection, reading: Reading, batch: Batch) -> None:
@@ -149,8 +143,9 @@ async def apply(conn: Connection, reading: Reading, batch: Batch) -> None:
     async with conn.transaction():
         # failpoint poll.begun
         moved = await conn.fetchval(
-            SQL.advance, batch.topic, batch.partition, batch.topic_id, batch.first, batch.next
-        )
+            SQL.advance, batch.topic, batch.partition, batch.topic_id, batch.first, batch.next,
+            batch.last_digest,
+        )  # fmt: skip
         if moved is None:
             raise Fenced
         # failpoint poll.fenced

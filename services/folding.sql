@@ -1,6 +1,6 @@
 -- name: load_offset
 -- Where a partition is read on from.
-select topic_id, next from consumer_offset where topic = $1 and partition = $2;
+select topic_id, next, last_digest from consumer_offset where topic = $1 and partition = $2;
 
 -- name: insert_offset
 -- A partition that was never read begins at the log's beginning; a racer may have been quicker.
@@ -9,7 +9,7 @@ on conflict do nothing;
 
 -- name: advance
 -- The fence, first in the transaction: no row means that another owner moved the partition on.
-update consumer_offset set next = $5
+update consumer_offset set next = $5, last_digest = $6
 where topic = $1 and partition = $2 and topic_id = $3 and next = $4
 returning next;
 

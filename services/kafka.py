@@ -9,7 +9,12 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from schemas.events import TOPICS
 from services.kafka_clients import access, find_obstacle, stop_consumer, stop_producer
@@ -19,6 +24,8 @@ from services.topic_ids import see_topics
 READY_TOPIC: Final = "ready"
 RECORD_BYTES_MAX: Final = 1_048_576
 REQUEST_MILLISECONDS: Final = 5_000
+_UNKNOWN: Final = UnknownTopicOrPartitionError.errno
+_DENIED: Final = TopicAuthorizationFailedError.errno
 _EXISTS: Final = 36
 _AT_LEAST: Final = frozenset({"min.insync.replicas", "replication"})  # more copies never hurt
 
@@ -90,8 +97,7 @@ async def ensure_topics(settings: Settings) -> None:
 
 
 async def _verify(admin: AIOKafkaAdminClient, settings: Settings, wanted: dict[str, int]) -> None:
-    await _until_known(admin, list(wanted))
-    found = await _describe(admin, list(wanted))
+    found = await _describe_once_known(admin, list(wanted))
     expected = topic_settings(settings) | {"replication": str(settings.topic_replication)}
     for topic, count in wanted.items():
         differing = [
@@ -110,35 +116,41 @@ def _fits(name: str, found: str | None, wanted: str) -> bool:
     return found == wanted
 
 
-async def _until_known(admin: AIOKafkaAdminClient, topics: list[str]) -> None:
-    """Return when every topic has its partitions; a new one may need a moment to be known."""
+async def _describe_once_known(
+    admin: AIOKafkaAdminClient, topics: list[str]
+) -> dict[str, dict[str, str]]:
+    """Describe topics; of new ones each node hears in its own time."""
     for _ in range(50):
-        described = await admin.describe_topics(topics)
-        for row in described:
-            if row["error_code"] == TopicAuthorizationFailedError.errno:
-                raise TopicRefused(f"topic {row['topic']} may not be described by this user")
-        if all(row["error_code"] == 0 and row["partitions"] for row in described):
-            return
+        described = await _describe(admin, topics)
+        if described.keys() == set(topics):
+            return described
         await asyncio.sleep(0.1)
     raise TopicRefused(f"topics {', '.join(topics)} are not known to the broker after 5 s")
 
 
 async def _describe(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[str, dict[str, str]]:
-    """Return the settings by topic, `partitions` and `replication` among them."""
-    found = {
-        row["topic"]: {
-            "partitions": str(len(row["partitions"])),
-            "replication": str(min(len(part["replicas"]) for part in row["partitions"])),
-        }
-        for row in await admin.describe_topics(topics)
-    }
+    """Return the settings by topic, `partitions` and `replication` among them.
+
+    A topic that the node we ask does not know is not in the answer. Raises `TopicRefused` for one
+    that may not be looked at.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for row in await admin.describe_topics(topics):
+        if row["error_code"] == _DENIED:
+            raise TopicRefused(f"topic {row['topic']} may not be described by this user")
+        if row["error_code"] == 0 and row["partitions"]:
+            copies = [len(partition["replicas"]) for partition in row["partitions"]]
+            found[row["topic"]] = {"partitions": str(len(copies)), "replication": str(min(copies))}
     answers = await admin.describe_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+        [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in found]
     )
     for code, _, _, topic, entries in (row for answer in answers for row in answer.resources):
-        if code != 0:
+        if code == _UNKNOWN:
+            del found[topic]
+        elif code != 0:
             raise TopicRefused(f"topic {topic} may not be looked at: {for_code(code).__name__}")
-        found[topic] |= {entry[0]: entry[1] for entry in entries}
+        else:
+            found[topic] |= {entry[0]: entry[1] for entry in entries}
     return found
 
 
@@ -161,8 +173,7 @@ async def log_ends(settings: Settings, topics: Sequence[str]) -> dict[tuple[str,
 async def _describe_counts(settings: Settings, topics: list[str]) -> dict[str, int]:
     async with admin_client(settings) as admin:
         described = await admin.describe_topics(topics)
-    denied = TopicAuthorizationFailedError.errno
-    if hidden := [row["topic"] for row in described if row["error_code"] == denied]:
+    if hidden := [row["topic"] for row in described if row["error_code"] == _DENIED]:
         raise TopicRefused(f"topics {', '.join(hidden)} may not be described by this user")
     if missing := [row["topic"] for row in described if row["error_code"] != 0]:
         raise TopicRefused(f"topics {', '.join(missing)} do not exist")

@@ -2,14 +2,14 @@
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, CloseReason, collect_hosts, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     KafkaError,
@@ -110,6 +110,18 @@ def calm(client: AIOKafkaClient) -> None:
         return updated
 
     client._metadata_update = update_calmly  # noqa: SLF001 (likewise)
+
+
+def tell_disconnected(client: AIOKafkaClient, tell: Callable[[AIOKafkaConnection], None]) -> None:
+    """Have a client tell of each connection that a broker or a timeout has ended."""
+    closed = client._on_connection_closed  # noqa: SLF001 (there is no public way)
+
+    def closed_and_told(conn: AIOKafkaConnection, reason: CloseReason) -> None:
+        closed(conn, reason)
+        if reason not in {CloseReason.IDLE_DROP, CloseReason.SHUTDOWN}:
+            tell(conn)
+
+    client._on_connection_closed = closed_and_told  # noqa: SLF001 (likewise)
 
 
 async def stop_producer(producer: AIOKafkaProducer, seconds: float = STOP_SECONDS) -> None:

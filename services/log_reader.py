@@ -9,22 +9,33 @@ partition is held for a moment and placed again: what Postgres says is where it 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IllegalStateError,
+    KafkaConnectionError,
     KafkaError,
     OffsetOutOfRangeError,
     TopicAuthorizationFailedError,
 )
 from prometheus_client import Counter, Gauge
 
-from services.kafka_clients import access, calm, stop_consumer
+from services.kafka_clients import access, calm, find_obstacle, stop_consumer, tell_disconnected
+from services.log_applying import (
+    NO_TOPIC,
+    STORE_ERRORS,
+    Applier,
+    Batch,
+    Discontinuity,
+    Fenced,
+    LogState,
+    digest_of,
+)
 from services.log_health import NO_GROUP, Health
 from services.settings import Settings
 from services.topic_ids import TopicsSeen, see_topics
@@ -44,61 +55,13 @@ STALLED_SECONDS = 30.0
 COMPARE_SECONDS = 2.0
 DISPLAY_SECONDS = 1.0
 
-NO_TOPIC = UUID(int=0)
 DENIED = "the topic may not be read"
-# The database is away, or says no: hold what is being done and try again.
-STORE_ERRORS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
 _LABELS = ["house", "topic", "partition"]
 LAG = Gauge("turnsheet_log_lag_records", "Records not yet applied.", _LABELS)
 STOPPED = Gauge("turnsheet_log_stopped", "1 while a partition is stopped by an alarm.", _LABELS)
 HELD = Counter("turnsheet_log_held_total", "Partitions held, by reason.", ["house", "reason"])
 STALLS = Counter("turnsheet_log_stalls_total", "Clients replaced: they went silent.", ["house"])
 log = structlog.get_logger()
-
-
-class Fenced(Exception):
-    """Another owner has moved this partition on: what was read must not be applied."""
-
-
-class Discontinuity(Exception):
-    """The log is not the one we read before, or records are missing; the partition stops."""
-
-
-class Batch(NamedTuple):
-    """Contiguous records of one partition; `next` is the offset after the last."""
-
-    topic: str
-    partition: int
-    topic_id: UUID
-    first: int
-    next: int
-    records: Sequence[ConsumerRecord]
-
-
-class LogState(NamedTuple):
-    """What the broker says of a partition: its topic's id and where its log begins and ends."""
-
-    topic_id: UUID
-    begin: int
-    end: int
-
-
-class Applier(Protocol):
-    """Where batches go; both raise one of `STORE_ERRORS` while the database is away."""
-
-    async def place(self, topic: str, partition: int, state: LogState) -> int:
-        """Return the offset to read on from. Raises `Discontinuity`."""
-
-    async def apply(self, batch: Batch) -> None:
-        """Apply a batch in one transaction with its offset. Raises `Fenced`."""
-
-    async def offsets(self) -> Mapping[tuple[str, int], int]:
-        """Return the offset to read on from, by topic and partition, of all that are known."""
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -120,10 +83,20 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
 
 class _Placed(NamedTuple):
-    """A partition that is being read: the offset wanted next, and the topic's id."""
+    """A partition that is being read: the offset wanted next, and the topic's id.
+
+    While `last_digest` stands there, the record before is read once more: all offsets may fit and
+    the log have lost its end meanwhile, and be written on.
+    """
 
     next: int
     topic_id: UUID
+    last_digest: bytes | None = None
+
+    @property
+    def wanted(self) -> int:
+        """The offset of what must be delivered first."""
+        return self.next if self.last_digest is None else self.next - 1
 
 
 class _Reader:
@@ -151,6 +124,7 @@ class _Reader:
             **access(settings),
         )
         calm(self.consumer._client)  # noqa: SLF001 (there is no public way)
+        tell_disconnected(self.consumer._client, self._disconnected)  # noqa: SLF001 (likewise)
         self.joined = False
         self._house = house
         self._topics = list(topics)
@@ -216,7 +190,8 @@ class _Reader:
             self._hold_failed(error)
             await asyncio.sleep(ERROR_SECONDS)
             return {}
-        if self.joined and self.consumer.assignment() <= self._placed.keys():
+        read = {place for place, placed in self._placed.items() if placed.last_digest is None}
+        if self.joined and self.consumer.assignment() <= read:
             self._health.read_at = self._loop.time()
         self._health.alarms.pop(NO_GROUP, None)
         return polled
@@ -234,6 +209,14 @@ class _Reader:
                 self._health.alarms[NO_GROUP] = "the group may not be joined"
             for place in list(self._placed):
                 self._hold(place, "poll_failed")
+
+    def _disconnected(self, conn: AIOKafkaConnection) -> None:
+        """Place again what a broker led: it may come back with less, and be written on."""
+        cluster = self.consumer._client.cluster  # noqa: SLF001 (there is no public way)
+        for place in list(self._placed):
+            broker = cluster.broker_metadata(cluster.leader_for_partition(place))
+            if broker is None or (broker.host, broker.port) == (conn.host, conn.port):
+                self._hold(place, "disconnected")
 
     # Placing
 
@@ -261,9 +244,9 @@ class _Reader:
         """
         try:
             seen = await self._see_topics()
-            there = [place for place in waiting if place.topic in seen.ids]
-            begins = await self.consumer.beginning_offsets(there) if there else {}
-            ends = await self.consumer.end_offsets(there) if there else {}
+            known = [place for place in waiting if place.topic in seen.ids]
+            begins = await self.consumer.beginning_offsets(known) if known else {}
+            ends = await self.consumer.end_offsets(known) if known else {}
         except KafkaError as error:
             for place in waiting:
                 self._hold(place, "kafka", cause=error)
@@ -276,15 +259,17 @@ class _Reader:
             topic_id = seen.ids.get(place.topic, NO_TOPIC)
             try:
                 state = LogState(topic_id, begins.get(place, 0), ends.get(place, 0))
-                offset = await self._to.place(place.topic, place.partition, state)
-                placed[place] = _Placed(offset, state.topic_id)
+                found = await self._to.place(place.topic, place.partition, state)
+                there = found.next > state.begin  # else the record before is gone, lawfully
+                digest = found.last_digest if there else None
+                placed[place] = _Placed(found.next, state.topic_id, digest)
             except Discontinuity as error:
                 self._hold(place, "discontinuity", str(error))
             except STORE_ERRORS as error:
                 self._hold(place, "store", cause=error)
         # failpoint reader.placed
-        for place, found in placed.items():
-            self._begin(place, found)
+        for place, begun in placed.items():
+            self._begin(place, begun)
 
     async def _compare(self) -> None:
         """Place again what is no longer where we left it: somebody asked for a rebuild."""
@@ -306,15 +291,29 @@ class _Reader:
     def _begin(self, place: TopicPartition, placed: _Placed) -> None:
         """Fetch from here on. A rebalance meanwhile may have left a stale offset: see the fence."""
         try:
-            self.consumer.seek(place, placed.next)
+            self.consumer.seek(place, placed.wanted)
             self.consumer.resume(place)
         except IllegalStateError:
             return  # no longer ours
         self._placed[place] = placed
         self._moved_at[place] = self._loop.time()
+        if placed.last_digest is None:
+            self._end_alarm(place)
+
+    def _end_alarm(self, place: TopicPartition) -> None:
         if self._health.alarms.pop(place, None) is not None:
             log.warning("partition_goes_on", house=self._house, **_named(place))
             STOPPED.labels(self._house, *place).set(0)
+
+    def _recognise(self, place: TopicPartition, placed: _Placed, record: ConsumerRecord) -> bool:
+        """Compare the record before the next one with the one that was applied."""
+        if digest_of(record) != placed.last_digest:
+            words = f"record {record.offset} is not the one that was applied"
+            self._hold(place, "discontinuity", words)
+            return False
+        self._placed[place] = placed._replace(last_digest=None)
+        self._end_alarm(place)
+        return True
 
     def _hold(
         self,
@@ -356,13 +355,19 @@ class _Reader:
         placed = self._placed.get(place)
         if placed is None:
             return  # fetched before it was placed, or after it was held
-        whole = list(takewhile(lambda r: r[1].offset == placed.next + r[0], enumerate(records)))
-        after = placed.next + len(whole)
-        if whole and not await self._apply_batch(place, placed, [record for _, record in whole]):
+        counted = enumerate(records, placed.wanted)
+        whole = [record for _, record in takewhile(lambda r: r[1].offset == r[0], counted)]
+        after = placed.wanted + len(whole)
+        beyond = records[len(whole) :]
+        if whole and placed.last_digest is not None:
+            if not self._recognise(place, placed, whole.pop(0)):
+                return
+            placed = self._placed[place]
+        if whole and not await self._apply_batch(place, placed, whole):
             return
-        if len(whole) < len(records):
+        if beyond:
             # Once may be what was fetched before the last seek; twice is a hole in the log.
-            words = f"offset {after} is wanted, {records[len(whole)].offset} is delivered"
+            words = f"offset {after} is wanted, {beyond[0].offset} is delivered"
             alarm = words if self._gaps.get(place) == after else None
             self._gaps[place] = after
             self._hold(place, "gap", alarm)
@@ -471,7 +476,9 @@ async def read_log(
         try:
             await _Reader(settings, house, topics, to, stop, health).run()
         except (KafkaError, OSError) as error:
-            log.warning("reader_failed", house=house, error=type(error).__name__)
+            unreached = isinstance(error, KafkaConnectionError)
+            why = str(await find_obstacle(settings)) if unreached else None
+            log.warning("reader_failed", house=house, error=type(error).__name__, why=why)
             await wait_or_stop(ERROR_SECONDS, stop)
 
 

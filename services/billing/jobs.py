@@ -30,7 +30,8 @@ from services.billing.reports import report
 from services.billing.store import SQL
 from services.failures import Failure, attempt_in
 from services.kafka import log_ends, topic_ids
-from services.log_reader import STORE_ERRORS, wait_or_stop
+from services.log_applying import STORE_ERRORS
+from services.log_reader import wait_or_stop
 from services.postgres import Connection, append_audit, connect
 from services.problems import Problem
 from services.settings import Settings

@@ -9,8 +9,9 @@ import pytest
 
 from services.consuming import consume
 from services.kafka import ensure_topics
-from services.producer import OutcomeUnknown, Overloaded, Producer
+from services.producer import OutcomeUnknown, Producer
 from tests import tally
+from tests.faults.trackers import Tracker
 from tests.log import DIRECTORY, entry, put, record
 
 DEADLINE_SECONDS = 2.0
@@ -26,45 +27,6 @@ def broken(settings, own_kafka):
             "produce_deadline_seconds": DEADLINE_SECONDS,
         }
     )
-
-
-class Tracker:
-    """Sends entries as trackers do: the same ids again until they are acknowledged."""
-
-    def __init__(self, settings, producer):
-        self.topic = settings.topic("time-events")
-        self.producer = producer
-        self.acknowledged: list[str] = []
-        self.unknown = 0
-        self.slowest_seconds = 0.0
-        self.stop = asyncio.Event()
-
-    async def work(self, name):
-        number = 0
-        while not self.stop.is_set():
-            ids = [f"{name}-{number}-{n}" for n in range(10)]
-            while not await self._send(ids):  # noqa: ASYNC110 (a tracker's pause)
-                await asyncio.sleep(0.05)
-            self.acknowledged += ids
-            number += 1
-            await asyncio.sleep(0.01)
-
-    async def _send(self, ids):
-        started = time.monotonic()
-        try:
-            await self.producer.produce(
-                self.topic, [record(entry(i, 1)) for i in ids], DEADLINE_SECONDS
-            )
-        except (OutcomeUnknown, Overloaded):
-            self.unknown += 1
-            return False
-        finally:
-            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
-        return True
-
-    async def until_more(self, count):
-        wanted = len(self.acknowledged) + count
-        await tally.until(lambda: len(self.acknowledged) >= wanted)
 
 
 async def test_a_broker_killed_under_load_loses_and_doubles_nothing(broken, own_kafka):

@@ -8,10 +8,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from schemas.events import TOPICS
 from services.children import SERVICES, probe
 from services.doctor import examine, report
+from services.folding import load_offsets
 from services.installation import running
 from services.kafka import (
     READY_TOPIC,
@@ -136,6 +138,11 @@ async def test_a_right_to_read_that_is_taken_away_is_an_alarm_and_heals(users, m
             await put(users["ingest"], [entry("b", 1)])
             await tally.until(lambda: health.alarms)
             assert "the topic may not be read" in str(health.problem(0))
+            await put(users["ingest"], DIRECTORY, "admin:a")  # the others are read all the same
+            async with asyncio.timeout(20):
+                while (await load_offsets(house.conn))[admin.topic("directory"), 0] < 4:  # noqa: ASYNC110 (a table)
+                    await asyncio.sleep(0.02)
+            assert await house.rows() == {"a": (1, "PH")}
             await grant(admin, right)
             await house.settle()
             await tally.until(lambda: health.problem(asyncio.get_running_loop().time()) is None)
@@ -205,6 +212,18 @@ async def test_what_stands_between_us_and_kafka_is_one_sentence(users, wrong, se
     with pytest.raises(KafkaUnreached) as refused:
         await ensure_topics(mistaken)
     assert str(refused.value) == f"Kafka at {mistaken.kafka_bootstrap_servers} {sentence}"
+
+
+async def test_a_mistaken_password_is_told_by_whoever_meets_it(users):
+    mistaken = users["ingest"].model_copy(update={"kafka_sasl_password": SecretStr("s3cret")})
+    with capture_logs() as told:
+        async with Producer(mistaken), tally.consuming(mistaken):
+            await tally.until(
+                lambda: {"producer_unconnected", "reader_failed"} <= {row["event"] for row in told}
+            )
+    sentence = f"Kafka at {mistaken.kafka_bootstrap_servers} refuses the user ingest: {CHECK_USER}"
+    assert {row["why"] for row in told if "why" in row} == {sentence}
+    assert "s3cret" not in str(told)
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_told(guarded, users, settings):

@@ -1,0 +1,11 @@
+"""How a log is told from one that lost its end and was written on."""
+
+from services.migrations import apply_shared
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Keep a digest of the last applied record of each partition."""
+    apply_shared("log_digest.sql")

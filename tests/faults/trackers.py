@@ -1,0 +1,59 @@
+"""Trackers under load: they send the same ids again until those are acknowledged."""
+
+import asyncio
+import time
+
+from services.producer import OutcomeUnknown, Overloaded, Producer
+from services.settings import Settings
+from tests import tally
+from tests.log import entry, record
+
+
+class Tracker:
+    """Sends entries as trackers do, and notes what it was told."""
+
+    def __init__(self, settings: Settings, producer: Producer) -> None:
+        self.topic = settings.topic("time-events")
+        self.deadline_seconds = settings.produce_deadline_seconds
+        self.producer = producer
+        self.acknowledged: list[str] = []
+        self.unknown = 0
+        self.slowest_seconds = 0.0
+        self.stop = asyncio.Event()
+
+    async def work(self, name: str, firm_id: str = "firm-1") -> None:
+        """Send ten new entries after the other until told to stop."""
+        number = 0
+        while not self.stop.is_set():
+            ids = [f"{name}-{number}-{n}" for n in range(10)]
+            while not await self._send(ids, firm_id):  # noqa: ASYNC110 (a tracker's pause)
+                await asyncio.sleep(0.05)
+            self.acknowledged += ids
+            number += 1
+            await asyncio.sleep(0.01)
+
+    async def _send(self, ids: list[str], firm_id: str) -> bool:
+        started = time.monotonic()
+        try:
+            await self.producer.produce(
+                self.topic,
+                [record(entry(i, 1, firm_id=firm_id)) for i in ids],
+                self.deadline_seconds,
+            )
+        except (OutcomeUnknown, Overloaded):
+            self.unknown += 1
+            return False
+        finally:
+            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
+        return True
+
+    async def until_more(self, count: int) -> float:
+        """Wait until so many more are acknowledged; return how long that took."""
+        wanted, started = len(self.acknowledged) + count, time.monotonic()
+        await tally.until(lambda: len(self.acknowledged) >= wanted)
+        return time.monotonic() - started
+
+    async def until_refused(self, count: int) -> None:
+        """Wait until so many more sendings were answered with "unknown"."""
+        wanted = self.unknown + count
+        await tally.until(lambda: self.unknown >= wanted)
