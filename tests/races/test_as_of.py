@@ -16,6 +16,7 @@ from services.postgres import connect
 from tests.billing.test_month_run import amended
 from tests.billing.test_run_worker import of_firm
 from tests.log import DIRECTORY, entry, event, put
+from tests.races.voids import voided
 
 SINCE = {"firm_id": "firm-1", "placement_id": "pl-1", "effective_date": "2026-07-01"}
 
@@ -45,12 +46,8 @@ def same(*firms):
 
 async def change_everything(billing):
     """Change all that a run reads: hours, voids, rates, terms, country, approvals, another firm."""
-    void = json.loads(entry("b", 1, event_id="v-b"))
-    void["type"] = "turnsheet.time.voided.v1"
-    void["data"] = {k: void["data"][k] for k in ("firm_id", "placement_id", "entry_id")}
-    void["data"] |= {"revision": 1, "reason": "mistake"}
     reused = entry("c", 20, at=400, event_id="e-a")  # the id of another entry's event
-    await put(billing.settings, [amended("a", 50, 1), json.dumps(void).encode(), reused])
+    await put(billing.settings, [amended("a", 50, 1), voided("b", 1), reused])
     moved = [event("placement.country_changed", "d8", SINCE | {"country": "MX"}),
              event("placement.phase_changed", "d9", SINCE | {"phase": "trial"})]  # fmt: skip
     await put(billing.settings, moved, "admin:a")

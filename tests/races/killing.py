@@ -1,0 +1,65 @@
+"""Month runs whose workers are killed at random moments, held against one that nobody disturbed."""
+
+import asyncio
+from dataclasses import dataclass
+from random import Random
+
+from services.billing.jobs import draft_next
+from services.postgres import connect
+from tests.billing.conftest import Billing
+from tests.races.crowd import Worker, begin, firm_names, is_done, made, outcomes, settle_crowd
+
+WORKERS = 2
+LIFE_SECONDS = (0.05, 0.35)  # from before its first claim to some drafts later
+
+
+@dataclass
+class Told:
+    """What killing came to: runs, kills that hit a run under way, firms drafted."""
+
+    runs: int = 0
+    kills: int = 0
+    firms: int = 0
+
+
+async def kill_runs(billing: Billing, firm_count: int, kills: int, seed: int) -> Told:
+    """Kill workers of one run after the other, so often; each equals the undisturbed one."""
+    await settle_crowd(billing, firm_count, entry_count=6)
+    rng, told = Random(seed), Told()
+    conn = await connect(billing.settings, "billing", "writer")
+    undisturbed = await begin(conn, billing.settings)
+    while await draft_next(conn):
+        pass
+    expected = await made(conn, undisturbed)
+    assert [row[0] for row in expected] == sorted(firm_names(firm_count))
+    assert outcomes(expected) == {"document"}
+    while told.kills < kills:
+        run_id = await begin(conn, billing.settings)
+        await _hunt(billing, conn, run_id, kills, rng, told)
+        found = await made(conn, run_id)
+        assert found == expected, f"seed {seed}, run {told.runs + 1}"
+        told.runs += 1
+        told.firms += len(found)
+    await conn.close()
+    return told
+
+
+async def _hunt(billing: Billing, conn, run_id: str, kills: int, rng: Random, told: Told) -> None:
+    """Keep workers on a run until it is done, and kill each after a while."""
+    loop = asyncio.get_running_loop()
+    crowd: list[tuple[float, Worker]] = []
+    try:
+        async with asyncio.timeout(240):
+            while not await is_done(conn, run_id):
+                while len(crowd) < WORKERS:
+                    life = rng.uniform(*LIFE_SECONDS) if told.kills < kills else 240
+                    crowd.append((loop.time() + life, Worker(billing.settings)))
+                ends, worker = min(crowd, key=lambda one: one[0])
+                await asyncio.sleep(min(max(ends - loop.time(), 0), 0.02))
+                if loop.time() >= ends:
+                    crowd.remove((ends, worker))
+                    worker.kill()
+                    told.kills += not await is_done(conn, run_id)
+    finally:
+        for _, worker in crowd:
+            worker.kill()
