@@ -428,13 +428,13 @@ async def drain_refolds(conn: Connection, reading: Reading) -> int:
         async with conn.transaction():
             rows = await conn.fetch(SQL.claim_refolds, sorted(kinds), REFOLD_SLICE)
             keys = {key_of(row) for row in rows}
-            # failpoint refold.claimed
             if kinds is DIRECTORY_KINDS:
                 await fold_directory(conn, reading, keys)
             elif keys:
+                # failpoint refold.claimed
                 await conn.execute(SQL.allow_long_fold)
                 await fold_entities(conn, reading, dict.fromkeys(keys, 0), {}, large_too=True)
-            # failpoint refold.folded
+                # failpoint refold.folded
         # failpoint refold.committed
         taken += len(rows)
     return taken

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import structlog
 from aiohttp import web
+from aiokafka.errors import KafkaError
 from pydantic import BaseModel, SecretStr
 from pydantic_core import to_json
 
@@ -93,6 +94,7 @@ _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _AWAY: Final = (
     OSError,
+    KafkaError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,

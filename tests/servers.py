@@ -114,7 +114,7 @@ def _start(folder: Path) -> dict[str, str]:
     postgres = new_postgres(folder / "postgres")
     kafka = new_kafka(folder / "kafka", session_milliseconds=1000)
     with ThreadPoolExecutor() as pool, _bare_environment():
-        for started in [pool.submit(_start_postgres, postgres), pool.submit(kafka.start)]:
+        for started in [pool.submit(start_postgres, postgres), pool.submit(kafka.start)]:
             started.result()
     return {"postgres": postgres.url, "kafka": kafka.bootstrap_servers}
 
@@ -133,7 +133,8 @@ def _bare_environment():
         os.environ.update(ours)
 
 
-def _start_postgres(postgres: EmbeddedPostgres) -> None:
+def start_postgres(postgres: EmbeddedPostgres) -> None:
+    """Start a server with a migrated template, for databases that live as long as a test."""
     postgres.start()
     with psycopg.connect(postgres.url, autocommit=True) as conn:
         conn.execute(f"create database {TEMPLATE}")

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -26,21 +27,26 @@ Action = Literal["kill", "stop", "raise"]
 
 
 class Deed(NamedTuple):
-    """What a process does to itself when it comes by a failpoint for the n-th time, from 1 on."""
+    """What a process does to itself when it comes by a failpoint for the n-th time, from 1 on.
+
+    `after` names another failpoint: what was before the first time there is not counted.
+    """
 
     failpoint: str
     hit: int
     action: Action
+    after: str = ""
 
 
-def places() -> list[tuple[str, str]]:
+@cache
+def places() -> tuple[tuple[str, str], ...]:
     """List all failpoints of the product as (name, file:line)."""
-    return [
+    return tuple(
         (found[2], f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}")
         for path in sorted((ROOT / "services").rglob("*.py"))
         for text in [path.read_text(encoding="utf-8")]
         for found in MARK.finditer(text)
-    ]
+    )
 
 
 def arm(source: str) -> str:
@@ -98,9 +104,22 @@ class Counts:
         return dict(zip(self._names, self._numbers, strict=True))
 
 
-class _Armed(NamedTuple):
-    counts: Counts
-    deeds: Mapping[tuple[str, int], Action]
+class _Armed:
+    """This process's counts, and what it has still to do."""
+
+    def __init__(self, counts: Counts, deeds: Sequence[Deed]) -> None:
+        self._counts = counts
+        self._waiting = {deed: deed.hit for deed in deeds}
+
+    def hit(self, name: str) -> None:
+        self._counts.add(name)
+        for deed, hits in list(self._waiting.items()):
+            if deed.failpoint != name or (deed.after and not self._counts.read()[deed.after]):
+                continue
+            self._waiting[deed] = hits - 1
+            if hits == 1:
+                del self._waiting[deed]
+                _act(deed)
 
 
 _armed: list[_Armed] = []
@@ -108,20 +127,22 @@ _armed: list[_Armed] = []
 
 def begin(counts: Path, deeds: Sequence[Deed]) -> None:
     """Count from now on in this process, and do what is planned."""
-    plan: dict[tuple[str, int], Action] = {(d.failpoint, d.hit): d.action for d in deeds}
-    _armed[:] = [_Armed(Counts(counts), plan)]
+    _armed[:] = [_Armed(Counts(counts), deeds)]
 
 
 def hit(name: str) -> None:
     """Come by a failpoint."""
     for armed in _armed:
-        action = armed.deeds.get((name, armed.counts.add(name)))
-        if action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif action == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
-        elif action == "raise":
-            raise ConnectionResetError(f"the connection broke at {name}")
+        armed.hit(name)
+
+
+def _act(deed: Deed) -> None:
+    if deed.action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif deed.action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    else:
+        raise ConnectionResetError(f"the connection broke at {deed.failpoint}")
 
 
 def compiled(module: str) -> Any:

@@ -1,0 +1,44 @@
+"""Schedules: whatever dies, stands still or is cut off, what was acknowledged has one effect."""
+
+import pytest
+
+from tests.faults.driver import play_all
+from tests.faults.failpoints import places
+from tests.faults.schedules import crashes, schedule
+
+GROUPS = 4
+PAUSES = (1014, 1019, 1023, 1003)
+SERVERS = (2000, 2001, 2002, 2003, 3000, 3001)
+
+pytestmark = pytest.mark.timeout(400)  # many worlds, one after another, on shared cores
+
+
+def judged(outcomes):
+    """Fail with the stories of those that went wrong, each with the command that plays it again."""
+    wrong = [outcome.report() for outcome in outcomes if not outcome.went_well]
+    assert wrong == [], "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+async def test_a_crash_at_any_failpoint_loses_and_doubles_nothing(group):
+    outcomes = await play_all(crashes()[group::GROUPS], at_once=3)
+    judged(outcomes)
+    unharmed = [o.schedule.describe() for o in outcomes if "kill" not in o.happened]
+    assert unharmed == [], "nobody came by"
+
+
+async def test_whoever_stood_still_or_lost_its_connection_changes_nothing_twice():
+    outcomes = await play_all(PAUSES, at_once=2)
+    judged(outcomes)
+
+
+async def test_broken_servers_and_links_lose_and_double_nothing():
+    judged(await play_all(SERVERS, at_once=1))
+
+
+def test_schedules_are_functions_of_their_seed():
+    seeds = [*crashes(), *range(1000, 1100), *range(2000, 2100), *range(3000, 3100)]
+    assert [schedule(seed) for seed in seeds] == [schedule(seed) for seed in seeds]
+    killed = {name for seed in crashes() for name in schedule(seed).failpoints}
+    assert killed == {name for name, _ in places()}
+    assert len({schedule(seed).describe() for seed in seeds}) > 300

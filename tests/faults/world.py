@@ -1,0 +1,299 @@
+"""A world: one installation with a database and topics of its own, its services real processes."""
+
+import asyncio
+import itertools
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import psycopg
+from aiokafka.errors import KafkaError
+from psycopg import sql
+
+from schemas.periods import Month
+from services.auth import NewToken, create_token
+from services.billing import store
+from services.billing.books import Rate, Terms
+from services.demo.delivery import make_tokens
+from services.demo.world import DESKS, ROLES, World
+from services.folding import caught_up
+from services.kafka import ensure_topics, log_ends
+from services.operator_tokens import Operator
+from services.ports import is_free
+from services.postgres import House, connect
+from services.settings import Settings
+from tests.faults.failpoints import Counts, Deed
+from tests.faults.processes import ForkServer, Process
+from tests.servers import settings_of
+
+HOUSES: Mapping[House, tuple[str, ...]] = {
+    "metrics": ("directory", "task-events", "time-events"),
+    "billing": ("directory", "time-events"),
+}
+ROLES_OF_WORLD = ("ingest", "metrics", "billing", "worker")
+STOP_SECONDS = 10.0
+LOOK_SECONDS = 0.05
+SETTLE_SECONDS = 200.0  # an entity with very many records waits a minute for its fold
+DEADLINE_SECONDS = 2.0
+# Below the range from which the system gives ports to outgoing connections.
+_PORTS = itertools.cycle(range(20_000, 32_000))
+_SKIP = itertools.repeat(None, os.getpid() * 97 % 12_000)
+
+Tell = Callable[[str], None]
+
+
+def free_port() -> int:
+    """Choose a port that nobody listens on, and that no connection is given meanwhile."""
+    for _ in _SKIP:  # another process of tests begins elsewhere
+        next(_PORTS)
+    return next(port for port in _PORTS if is_free("127.0.0.1", port))
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where Postgres and Kafka are: for the driver, and for each service when they differ."""
+
+    database_url: str
+    kafka: str
+    template: str
+    kafka_of: Mapping[str, str] = field(default_factory=dict)
+    postgres_of: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Life:
+    """One service over all its processes: what each does to itself, and how each has ended."""
+
+    role: str
+    settings: Settings
+    deeds: list[tuple[Deed, ...]]
+    down_seconds: float = 0.0
+    process: Process | None = None
+    codes: list[int] = field(default_factory=list)
+    born: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def next_process(self, former: Process) -> None:
+        """Wait until another process has taken the place of one."""
+        async with self.born:
+            await self.born.wait_for(lambda: self.process is not former)
+
+
+class Installation:
+    """A running world; a service whose process ends is started again, until the world ends."""
+
+    def __init__(
+        self, settings: Settings, servers: Servers, folder: Path, fork: ForkServer, tell: Tell
+    ) -> None:
+        self.settings = settings
+        self.tell = tell
+        self.lives: dict[str, Life] = {}
+        self._servers = servers
+        self._folder = folder
+        self._fork = fork
+        self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._ending = False
+        self._quiet_since = asyncio.get_running_loop().time()
+        self._disturbances = 0
+
+    # Processes
+
+    async def live(
+        self, role: str, deeds: Sequence[tuple[Deed, ...]] = (), down_seconds: float = 0.0
+    ) -> None:
+        """Start a service and keep it alive."""
+        life = Life(role, self._settings_of(role), list(deeds), down_seconds)
+        self.lives[role] = life
+        await self._start(life)
+        self._keeping[role] = asyncio.create_task(self._keep(life))
+
+    async def _start(self, life: Life) -> None:
+        deeds = life.deeds.pop(0) if life.deeds else ()
+        process = await self._fork.start(life.role, life.settings, self._folder, deeds)
+        async with life.born:
+            life.process = process
+            life.born.notify_all()
+
+    async def _keep(self, life: Life) -> None:
+        while life.process is not None:
+            code = await asyncio.shield(life.process.ended)
+            life.codes.append(code)
+            if self._ending:
+                return
+            self.disturbed()
+            self.tell(f"{life.role} ended with {code}")
+            await asyncio.sleep(life.down_seconds)
+            await self._start(life)
+            self.tell(f"{life.role} starts again")
+
+    def send(self, role: str, number: signal.Signals) -> None:
+        """Send a signal to a service's process."""
+        self.disturbed()
+        if (process := self.lives[role].process) is not None:
+            process.send(number)
+
+    async def finish(self) -> dict[str, int]:
+        """Ask all to stop, and return how each ended. Raises TimeoutError after ten seconds."""
+        self._ending = True
+        living = {role: life.process for role, life in self.lives.items() if life.process}
+        codes = await asyncio.gather(*(p.finish(STOP_SECONDS) for p in living.values()))
+        await asyncio.gather(*self._keeping.values())
+        return dict(zip(living, codes, strict=True))
+
+    def abandon(self) -> None:
+        """Kill all that is left."""
+        self._ending = True
+        for role, task in self._keeping.items():
+            task.cancel()
+            self.send(role, signal.SIGKILL)
+
+    def counts(self) -> dict[str, int]:
+        """Sum up how often failpoints were come by, over all processes."""
+        found: dict[str, int] = {}
+        for path in self._folder.glob("*.counts"):
+            for name, count in Counts(path).read().items():
+                found[name] = found.get(name, 0) + count
+        return found
+
+    # Disturbances, for which a client may wait longer than promised
+
+    def disturbed(self) -> None:
+        """Note that something happens now for which answers may come late."""
+        self._quiet_since = asyncio.get_running_loop().time()
+
+    @asynccontextmanager
+    async def disturbance(self) -> AsyncIterator[None]:
+        """Note that something stands in the way for the length of a block."""
+        self._disturbances += 1
+        try:
+            yield
+        finally:
+            self._disturbances -= 1
+            self.disturbed()
+
+    def was_disturbed(self, since: float) -> bool:
+        """Say whether anything stood in the way since an instant."""
+        return self._disturbances > 0 or since <= self._quiet_since
+
+    # Looking
+
+    async def settle(self) -> None:
+        """Wait until both houses have applied everything that is on the log."""
+        async with asyncio.timeout(SETTLE_SECONDS):
+            await asyncio.gather(*(self._settle(house) for house in HOUSES))
+
+    async def _settle(self, house: House) -> None:
+        ends = await self._log_ends([self.settings.topic(name) for name in HOUSES[house]])
+        while True:
+            try:
+                return await self._await_caught_up(house, ends)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(LOOK_SECONDS)  # the database is away: ask again
+
+    async def _log_ends(self, topics: list[str]) -> Mapping[tuple[str, int], int]:
+        """Ask until the broker answers: it may just have come back."""
+        while True:
+            try:
+                return await log_ends(self.settings, topics)
+            except KafkaError as error:
+                self.tell(f"the log's ends are not told: {type(error).__name__}")
+
+    async def _await_caught_up(self, house: House, ends: Mapping[tuple[str, int], int]) -> None:
+        conn = await connect(self.settings, house, "writer")
+        try:
+            while not await caught_up(conn, ends):  # noqa: ASYNC110 (other processes' tables)
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            await conn.close(timeout=2)
+
+    def _settings_of(self, role: str) -> Settings:
+        house = {"worker": "billing"}.get(role, role.partition("-")[0])
+        more: dict[str, object] = {
+            f"{h}{o}_port": free_port() for h in [house] for o in ("", "_ops")
+        }
+        if house in self._servers.kafka_of:
+            more["kafka_bootstrap_servers"] = self._servers.kafka_of[house]
+        if house in self._servers.postgres_of:
+            place, _, name = self.settings.database_url.rpartition("/")
+            port = self._servers.postgres_of[house]
+            more["database_url"] = f"{place.rpartition(':')[0]}:{port}/{name}"
+        return self.settings.model_copy(update=more)
+
+    def url(self, role: str) -> str:
+        """Say where a service is called."""
+        return self.lives[role].settings.url(role)
+
+
+def make_settings(servers: Servers, database: str, folder: Path) -> Settings:
+    """Describe an installation of its own on some servers."""
+    url = servers.database_url.rpartition("/")[0] + f"/{database}"
+    return settings_of(url, servers.kafka, folder / "home").model_copy(
+        update={
+            "topic_prefix": f"{database}.",
+            "topic_partitions": 2,
+            "produce_deadline_seconds": DEADLINE_SECONDS,
+            "consumer_session_seconds": 1.0,
+            "log_format": "json",
+        }
+    )
+
+
+@asynccontextmanager
+async def installation(
+    servers: Servers, folder: Path, fork: ForkServer, tell: Tell
+) -> AsyncIterator[Installation]:
+    """Make a world without services, and take it away again."""
+    database = f"w{secrets.token_hex(5)}"
+    folder.mkdir(parents=True)  # noqa: ASYNC240 (one folder, before anything runs)
+    settings = make_settings(servers, database, folder)
+    await asyncio.to_thread(_make_database, servers, database)
+    world = Installation(settings, servers, folder, fork, tell)
+    try:
+        await ensure_topics(settings)
+        yield world
+    finally:
+        world.abandon()
+        await asyncio.to_thread(_drop_database, servers, database)
+
+
+def _make_database(servers: Servers, name: str) -> None:
+    statement = sql.SQL("create database {} template {}")
+    with psycopg.connect(servers.database_url, autocommit=True) as conn:
+        conn.execute(statement.format(sql.Identifier(name), sql.Identifier(servers.template)))
+
+
+def _drop_database(servers: Servers, name: str) -> None:
+    statement = sql.SQL("drop database {} with (force)")
+    with psycopg.connect(servers.database_url, autocommit=True) as conn:
+        conn.execute(statement.format(sql.Identifier(name)))
+
+
+async def found(settings: Settings, world: World) -> dict[str, str]:
+    """Set what an agency has set before its first day: tokens, the rate card, terms."""
+    tokens = await make_tokens(settings, world)
+    now = datetime.now(UTC)
+    conn = await connect(settings, "identity", "writer")
+    for name, kind in (("admin:agency", "admin"), ("finance:desk", "finance")):
+        new = NewToken(name, kind, now + timedelta(days=1), None, ["*"], ["*"], ["*"])  # type: ignore[arg-type]  # two kinds
+        tokens[name] = await create_token(
+            conn, settings.token_pepper, new, actor=Operator(), now=now
+        )
+    await conn.close()
+    office = await connect(settings, "billing", "office")
+    async with office.transaction():
+        for number, (country, role) in enumerate(
+            sorted({(desk.country, role) for desk in DESKS for role in ROLES})
+        ):
+            rate = Rate(f"rt-{number}", "USD", 90_000 + 1_250 * number, date(2026, 1, 1), None,
+                        country=country, role=role)  # fmt: skip
+            await store.set_rate(office, rate, actor="finance:desk", new_id=[])
+        for firm in world.firms:
+            terms = Terms("", 1, Month.parse("2026-01"), approval="none")
+            await store.append_terms(office, firm.firm_id, terms, actor="finance:desk")
+    await office.close()
+    return tokens
