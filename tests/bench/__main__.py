@@ -1,16 +1,23 @@
 """Measure the speed of the way beside ceilings and peers: `python -m tests.bench --help`."""
 
 import argparse
+import gc
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import ingest
+from tests.bench import ingest, latency, month, reads, sink
 from tests.bench.ground import Ground, servers
 from tests.bench.report import Figure, document, machine, markdown, table
 
-ROWS = {"ingest": ingest.run}
+ROWS = {
+    "ingest": ingest.run,
+    "sink": sink.run,
+    "latency": latency.run,
+    "month": month.run,
+    "reads": reads.run,
+}
 PARTITIONS = 3
 
 
@@ -19,12 +26,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", choices=sorted(ROWS), action="append", help="one row only")
     parser.add_argument("--rounds", type=int, default=5, help="rounds a row; the median counts")
-    parser.add_argument("--quick", action="store_true", help="small sizes: do the programs work?")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="small sizes: do the programs work?")
+    size.add_argument(
+        "--long", action="store_true", help="a month of 2,000 firms, 10 million task events"
+    )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print JSON")
     shape.add_argument("--markdown", action="store_true", help="print for docs/performance.md")
     given = parser.parse_args()
     started = time.monotonic()
+    gc.freeze()  # as the services do
+    gc.set_threshold(100_000, 20, 100)
 
     def say(words: str) -> None:
         print(f"· {time.monotonic() - started:5.0f} s  {words}", file=sys.stderr, flush=True)
@@ -35,7 +48,7 @@ def main() -> None:
         servers(topic_partitions=PARTITIONS) as settings,
         tempfile.TemporaryDirectory() as folder,
     ):
-        ground = Ground(settings, Path(folder), given.rounds, given.quick, say)
+        ground = Ground(settings, Path(folder), given.rounds, given.quick, say, given.long)
         for name in given.only or ROWS:
             figures.extend(ROWS[name](ground))
     if given.json:

@@ -41,6 +41,7 @@ class Ground:
     rounds: int
     quick: bool
     say: Say
+    long: bool = False
     peers: Path = PEERS_PYTHON
     absent: list[str] = field(default_factory=list)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.ports import choose_port
-from tests.bench import ingest
+from tests.bench import ingest, latency, month, reads, sink
 from tests.bench.ground import Ground
 
 PORTS = [
@@ -30,3 +30,23 @@ def test_each_way_of_ingest_is_measured_and_every_confirmed_event_is_on_the_log(
         ("one event a POST", "empty POST"),
     }
     assert ground.absent == ["ingest's peers: they have no environment"]
+
+
+def test_the_consumer_and_each_part_of_it_are_measured_over_the_same_events(ground):
+    figures = {f.what: f for f in sink.run(ground)}
+    assert {"facts from Kafka", "the whole consumer of metrics", "group commit"} <= figures.keys()
+    assert {"insert of 1,000 facts", "insert of 5,000 facts"} <= figures.keys()
+    assert all(figure.ours > 0 for figure in figures.values())
+
+
+def test_a_month_run_is_measured_from_dry_run_to_rendered_invoice(ground):
+    figures = {f.what: f for f in month.run(ground)}
+    assert "issue of 3 invoices" in figures
+    assert figures["drafts, four workers"].other.startswith("sum(seconds) of 1,")
+    assert figures.keys() >= {"dry run", "drafts, one worker", "re-run with nothing new"}
+
+
+def test_each_kind_of_read_and_the_way_to_it_are_measured(ground):
+    assert len([f for f in reads.run(ground) if f.ours > 0]) == 5
+    seen = {f.what: f.ours for f in latency.run(ground)}
+    assert 0 < seen["POST to row, p50"] < seen["POST to visible in REST, p50"]

@@ -1,0 +1,93 @@
+"""Many firms out of one: a month that a real consumer folded, copied under other names."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from schemas.envelope import read_event
+from schemas.events import TOPIC_OF_KIND, entity_of
+from services.folding import caught_up
+from services.kafka import ensure_topics, log_ends
+from services.postgres import House, connect
+from services.producer import Producer, Record
+from services.settings import Settings
+from tests.bench.ground import Ground
+from tests.bench.workload import month
+from tests.log import record
+
+TABLES = {
+    "billing": ("fact", "entity", "firm", "placement", "entry"),
+    "metrics": ("fact", "entity", "firm", "placement", "entry", "segment", "task", "escalation"),
+}
+# The ids of firms, placements and assistants differ from firm to firm, wherever they are named.
+RENAMED = """
+create schema if not exists bench;
+create or replace function bench.renamed(said text, n int) returns text language sql immutable as $$
+    select replace(replace(replace(said, 'firm-001', 'firm-001.' || n),
+                           'pl-000', 'pl-' || n || '-000'), 'as-000', 'as-' || n || '-000')
+$$;
+"""
+
+
+async def tell_one_firm(settings: Settings) -> None:
+    """Put one firm's month on the topics."""
+    await ensure_topics(settings)
+    work = month(1)
+    groups: dict[str, list[Record]] = {}
+    for sent in (*work.directory, *work.events):
+        event = read_event(sent.body)
+        topic = settings.topic(TOPIC_OF_KIND[entity_of(event.type, event.data).kind])
+        groups.setdefault(topic, []).append(record(sent.body, sent.principal))
+    async with Producer(settings) as producer:
+        await producer.wait_connected()
+        for topic, records in groups.items():
+            for first in range(0, len(records), 2_000):
+                await producer.produce(topic, records[first : first + 2_000], 10)
+
+
+async def until_applied(settings: Settings, house: House, topics: tuple[str, ...]) -> None:
+    """Return when a running house has applied all there is."""
+    ends = await log_ends(settings, [settings.topic(name) for name in topics])
+    conn = await connect(settings, house, "writer")
+    while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's tables)
+        await asyncio.sleep(0.05)
+    await conn.close()
+
+
+async def multiply(ground: Ground, settings: Settings, house: House, firms: int) -> None:
+    """Copy firm-001 in a house's tables until there are so many firms."""
+    owner = await asyncpg.connect(
+        settings.database_url, server_settings={"search_path": house}, timeout=10
+    )
+    await owner.execute(RENAMED)
+    step = 100
+    for first in range(2, firms + 1, step):
+        last = min(first + step - 1, firms)
+        ground.say(f"{house}: making firms up to {last} of {firms}")
+        for table in TABLES[house]:
+            await owner.execute(await _copy(owner, house, table), first, last)
+    for table in TABLES[house]:
+        await owner.execute(f"analyze {table}")
+    await owner.close()
+
+
+async def _copy(owner: Any, house: House, table: str) -> str:
+    columns = await owner.fetch(
+        "select column_name as name, data_type as type from information_schema.columns "
+        "where table_schema = $1 and table_name = $2 order by ordinal_position",
+        house,
+        table,
+    )
+    values = []
+    for name, kind in columns:
+        quoted = f't."{name}"'
+        if kind in {"text", "json"} and name not in {"topic", "kind", "type"}:
+            quoted = f"bench.renamed({quoted}::text, n)::{kind}"
+        values.append(quoted)
+    names = ", ".join(f'"{name}"' for name, _ in columns)
+    return (
+        f"insert into {table} ({names}) select {', '.join(values)} "
+        f"from {table} t cross join generate_series($1::int, $2::int) n "
+        "where t.firm_id = 'firm-001'"
+    )

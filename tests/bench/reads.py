@@ -1,0 +1,113 @@
+"""Metrics' reads: how long the published GETs take when there are very many task events."""
+
+import asyncio
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from services.auth import NewToken, create_token
+from services.operator_tokens import Operator
+from services.postgres import connect
+from services.settings import Settings
+from tests.bench.ground import Ground, Process, house
+from tests.bench.load import Load, get, write_requests
+from tests.bench.multiply import multiply, tell_one_firm, until_applied
+from tests.bench.report import Figure
+from tests.bench.workload import month
+
+ASKED_FIRMS = 20
+GOAL_MILLISECONDS = 20
+
+
+def run(ground: Ground) -> Iterator[Figure]:
+    """Measure the 95th percentile of each kind of read."""
+    settings = ground.settings.model_copy(
+        update={"topic_prefix": f"{ground.settings.topic_prefix}reads."}
+    )
+    asyncio.run(tell_one_firm(settings))
+    asyncio.run(_empty(settings))
+    with house("metrics", settings) as process, Load() as load:
+        ground.say("reads: the consumer folds one firm")
+        asyncio.run(until_applied(settings, "metrics", ("directory", "task-events", "time-events")))
+        each = asyncio.run(_count(settings))
+        wanted = 1_000 if ground.quick else 10_000_000 if ground.long else 1_000_000
+        firms = max(math.ceil(wanted / each), 2)
+        asyncio.run(multiply(ground, settings, "metrics", firms))
+        tokens = asyncio.run(_tokens(settings, firms))
+        yield from _measure(ground, load, process, tokens, each * firms)
+
+
+async def _empty(settings: Settings) -> None:
+    owner = await asyncpg.connect(settings.database_url, server_settings={"search_path": "metrics"})
+    await owner.execute(
+        "truncate fact, entity, refold, consumer_offset, firm, placement, assistant, entry, "
+        "segment, task, escalation"
+    )
+    await owner.close()
+
+
+async def _count(settings: Settings) -> int:
+    conn = await connect(settings, "metrics", "writer")
+    found = await conn.fetchval("select count(*) from fact where kind = 'task'")
+    await conn.close()
+    return int(found)
+
+
+async def _tokens(settings: Settings, firms: int) -> dict[str, str]:
+    """Make a token for each of some firms, spread over all."""
+    conn = await connect(settings, "identity", "writer")
+    now = datetime.now(UTC)
+    found: dict[str, str] = {}
+    for number in range(2, firms + 1, max(firms // ASKED_FIRMS, 1)):
+        firm_id = f"firm-001.{number}"
+        new = NewToken(
+            f"firm:{firm_id}", "firm", now + timedelta(days=1), None, [firm_id], ["*"], ["*"]
+        )
+        found[firm_id] = await create_token(
+            conn, settings.token_pepper, new, actor=Operator(), now=now
+        )
+    await conn.close()
+    return found
+
+
+def _asked() -> dict[str, str]:
+    work = month(1)
+    week = work.world.first_day + timedelta(days=14)
+    year, number, _ = week.isocalendar()
+    span = f"from={work.world.first_day}&to={work.world.after_day}"
+    return {
+        "one metric, a month": f"metrics?metric=turnaround&{span}",
+        "six metrics by task type": "metrics?metric=turnaround,first_pass_acceptance,"
+        f"review_coverage,escalation_rate,throughput,hours&group_by=task_type&{span}",
+        "weeks of a metric": f"metrics?metric=turnaround&granularity=week&{span}",
+        "the tasks behind": f"metrics/turnaround/tasks?{span}",
+        "scorecard of a week": f"scorecards/{year}-W{number:02}",
+    }
+
+
+def _measure(
+    ground: Ground, load: Load, process: Process, tokens: dict[str, str], events: int
+) -> Iterator[Figure]:
+    count = 20 if ground.quick else 200
+    for what, path in _asked().items():
+        requests = write_requests(
+            ground.folder / "reads",
+            [get(f"/v1/firms/{firm}/{path}", token) for firm, token in tokens.items()],
+        )
+        load.send(process.port, requests, len(tokens), 1)
+        found: list[dict[str, Any]] = []
+        for number in range(ground.rounds):
+            ground.say(f"reads: {what}, round {number + 1} of {ground.rounds}")
+            answer = load.send(process.port, requests, count, 1)
+            if answer["statuses"] != {"200": count}:
+                raise RuntimeError(f"{what}: {answer['statuses']} {answer['refused']}")
+            found.append(answer)
+        p95 = sorted(one["p95"] for one in found)[len(found) // 2]
+        p50 = sorted(one["p50"] for one in found)[len(found) // 2]
+        yield Figure(
+            "reads", f"p95 of {what}, {events:,} task events", "ms", p95,
+            f"p50 {p50:.1f} ms", goal=GOAL_MILLISECONDS, sense="at most",
+        )  # fmt: skip
