@@ -17,8 +17,9 @@ from services.billing.consumer import READING as BILLING
 from services.consuming import Applying
 from services.folding import SQL, Reading, _columns, _read, load_offsets, rebuild
 from services.kafka import ensure_topics, log_ends
+from services.log_applying import Batch, Fenced
 from services.log_health import Health
-from services.log_reader import Batch, Fenced, read_log
+from services.log_reader import read_log
 from services.log_records import Parked, fact_row, read_record
 from services.metrics.consumer import READING as METRICS
 from services.postgres import connect
