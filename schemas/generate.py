@@ -37,9 +37,8 @@ def event_schema() -> dict[str, Any]:
         "type": "object",
         "required": envelope["required"],
         "properties": envelope["properties"],
-        "patternProperties": {
-            "^[a-z0-9]{1,64}$": {"type": ["string", "boolean", "integer", "null"]}
-        },
+        "propertyNames": {"pattern": "^[a-z0-9]{1,64}$"},
+        "additionalProperties": {"type": ["string", "boolean", "integer", "null"]},
         "oneOf": [_branch(name, row.data.__name__) for name, row in TYPES.items()],
         "$defs": dict(sorted(definitions["$defs"].items())),
     }

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any, NamedTuple, NoReturn
 
 DEPTH_MAX = 16
@@ -86,6 +87,7 @@ _SLOW = json.JSONDecoder(
     parse_constant=lambda _: _Oddity("not_finite"),
 )
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_NAME = re.compile(r"[!-?A-~]{1,70}")  # a word of ASCII; with a blank or an @ it says more
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -95,8 +97,12 @@ def refuse(code: str, pointer: str = "") -> Unreadable:
 
 
 def pointer_of(steps: tuple[str | int, ...]) -> str:
-    """Write the steps into a document as a JSON pointer (RFC 6901)."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    """Write the steps into a document as a JSON pointer (RFC 6901).
+
+    It ends before a key that is no name of a field: words in a key go into no answer.
+    """
+    plain = takewhile(lambda step: isinstance(step, int) or _NAME.fullmatch(step), steps)
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in plain)
 
 
 def parse(raw: bytes) -> Any:

@@ -1,9 +1,10 @@
 """A small REST client for commands: what goes wrong becomes one sentence that says what to do."""
 
 import json
+import re
 import urllib.error
 import urllib.request
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from services.operator_tokens import operator_token
@@ -11,6 +12,7 @@ from services.postgres import House
 from services.settings import Settings
 
 SECONDS = 30.0
+_PATH: Final = re.compile(r"[A-Za-z0-9._:/-]+(\?[A-Za-z0-9._:=&-]*)?")
 
 
 class CallRefused(LookupError):
@@ -31,6 +33,8 @@ def call(
     A POST carries an Idempotency-Key of its own. `kind` says which of the operator's tokens is
     used when the environment gives none.
     """
+    if _PATH.fullmatch(path) is None:
+        raise CallRefused("ids and months hold letters, digits and . _ : - only")
     url = settings.url(house) + path
     headers = {"Authorization": f"Bearer {operator_token(settings, kind)}"}
     if body is not None:

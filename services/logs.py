@@ -51,7 +51,7 @@ _PLAIN: Final = (str, int, float, type(None))
 _WRITTEN: Final = (datetime, date, UUID, Decimal, Path)
 
 
-def set_up_logs(form: Literal["json", "console"], service: str, level: str = "INFO") -> None:
+def set_up_logs(form: Literal["json", "console"], service: str, level: str = "info") -> None:
     """Send our events and the libraries' to stderr: JSON for machines, colours for a terminal."""
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -73,11 +73,12 @@ def set_up_logs(form: Literal["json", "console"], service: str, level: str = "IN
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # whatever that is by then
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(handlers=[LibraryHandler()], level=logging.WARNING, force=True)
+    libraries = logging.DEBUG if level == "debug" else logging.WARNING
+    logging.basicConfig(handlers=[LibraryHandler()], level=libraries, force=True)
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

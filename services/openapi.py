@@ -42,16 +42,19 @@ _SECONDS: Final[Document] = {
 }
 _TAGGED: Final[Document] = {"ETag": _ETAG}
 _ALONG: Final[dict[int, Document]] = {
-    304: _TAGGED,
-    401: {
+    304: _EVERY | _TAGGED,
+    400: {},  # what is no HTTP is refused before it is a request, and has no name
+    417: {},  # likewise
+    401: _EVERY
+    | {
         "WWW-Authenticate": {
             "description": "How to say who calls.",
             "required": True,
             "schema": {"type": "string"},
         }
     },
-    429: {"Retry-After": _SECONDS},
-    503: {"Retry-After": _SECONDS},
+    429: _EVERY | {"Retry-After": _SECONDS},
+    503: {"Retry-After": _SECONDS},  # a process that takes no more connections says so too
 }
 
 
@@ -198,7 +201,7 @@ def _responses(route: Route, schema: Document | None, problem: Document) -> Docu
     for status in sorted(_statuses(route)):
         refusal: Document = {"description": HTTPStatus(status).phrase}
         found[str(status)] = refusal
-        refusal["headers"] = _EVERY | _ALONG.get(status, {})
+        refusal["headers"] = _ALONG.get(status, _EVERY)
         if status != 304:
             refusal["content"] = {MEDIA_TYPE: {"schema": problem}}
     return found
@@ -214,7 +217,7 @@ def _statuses(route: Route) -> set[int]:
     if route.names:
         statuses.add(404)
     if route.accepts:
-        statuses |= {408, 413, 415}
+        statuses |= {408, 413, 415, 417}
     return statuses
 
 

@@ -96,7 +96,7 @@ def run_service(
 
     Stops within ten seconds. Raises what the start of the application raised.
     """
-    set_up_logs(settings.log_format, service)
+    set_up_logs(settings.log_format, service, settings.log_level)
     # What the imports made lives for ever, and bursts of small values are not garbage: seen to
     # more than double the speed of decoding large batches.
     gc.freeze()

@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     consumer_session_seconds: float = Field(
         6.0, ge=1, le=60, description="How long a consumer that fell silent keeps its partitions."
     )
+    log_level: Literal["debug", "info", "warning"] = Field(
+        "info", description="The least that is logged; at debug libraries speak too."
+    )
     log_format: Literal["json", "console"] = Field("json", description="How logs are written.")
 
     @classmethod

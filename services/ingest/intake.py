@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from schemas.envelope import Envelope, Unreadable, read_event
 from schemas.events import EntityKey, entity_of
+from schemas.fields import EventId, Source
 from schemas.instants import instant_text
 from schemas.strict_json import Refusal, parse
 from services.ingest.admission import (
@@ -17,6 +20,9 @@ from services.ingest.admission import (
     standing_key,
 )
 from services.ingest.batches import STRUCTURED, Item
+
+_SOURCE: Final = TypeAdapter[str](Source)
+_EVENT_ID: Final = TypeAdapter[str](EventId)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +65,22 @@ def read_items(items: Iterable[Item], first: int) -> Iterator[Taken | Refused]:
 
 
 def _name(raw: bytes) -> tuple[str | None, str | None]:
-    """Say source and id of an event that breaks a rule, when it is sound JSON at least."""
+    """Say source and id of an event that breaks a rule, where they break none themselves."""
     try:
         content = parse(raw)
     except Unreadable:
         return None, None
     members = content if isinstance(content, dict) else {}
     source, event_id = (members.get(name) for name in ("source", "id"))
-    return (
-        source if isinstance(source, str) and len(source) <= 256 else None,
-        event_id if isinstance(event_id, str) and len(event_id) <= 128 else None,
-    )
+    return _told(_SOURCE, source), _told(_EVENT_ID, event_id)
+
+
+def _told(model: TypeAdapter[str], given: Any) -> str | None:
+    """Repeat a name to its sender; what is none may be words."""
+    try:
+        return model.validate_python(given, strict=True)
+    except ValidationError:
+        return None
 
 
 def placements_named(read: Iterable[Taken | Refused]) -> list[str]:

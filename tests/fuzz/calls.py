@@ -344,17 +344,12 @@ async def _malformed(tour: Tour, operation: Any) -> None:
     path = meant(tour, operation).formatted_path
     sent = [wire.request(operation.method.upper(), path, [("no name", "x")])]
     if "requestBody" in raw:
-        sent.append(
-            wire.request(
-                operation.method.upper(),
-                path + ("?format=toggl&timezone=UTC" if path.endswith("imports") else ""),
-                [
-                    ("Authorization", f"Bearer {token}"),
-                    ("Content-Type", next(iter(raw["requestBody"]["content"]))),
-                    ("Content-Length", str(5 * 1024 * 1024)),
-                ],
-            )
-        )
+        path += "?format=toggl&timezone=UTC" if path.endswith("imports") else ""
+        large = ("Content-Length", str(5 * 1024 * 1024))
+        kind = ("Content-Type", next(iter(raw["requestBody"]["content"])))
+        for more in (large, ("Expect", "nothing")):
+            headers = [("Authorization", f"Bearer {token}"), kind, more]
+            sent.append(wire.request(operation.method.upper(), path, headers))
     for one in sent:
         answer = await wire.ask_once(host, port, one)
         assert answer is not None, one

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,27 +75,31 @@ class Line:
                 await self._writer.wait_closed()
         self._reader = self._writer = None
 
-    async def ask(self, raw: bytes, *, ends: bool = False) -> Answer | None:
+    async def ask(self, raw: bytes, *, patience: float | None = None) -> Answer | None:
         """Send bytes and return the answer; None when the connection was closed without one.
 
-        `ends`: nothing more will be sent, and the other side may know. Raises Broken.
+        `patience`: when nothing has come for so long, the other side hears that nothing more is
+        sent, and the connection is not used again. Raises Broken.
         """
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(*self._place, limit=HEAD_MAX)
         async with asyncio.timeout(ANSWER_SECONDS):
-            try:
+            with suppress(ConnectionError):  # it may have answered all the same, and closed
                 self._writer.write(raw)
                 await self._writer.drain()
-                if ends:
+            answering = asyncio.ensure_future(
+                self._answer(self._reader, bodiless=raw.startswith(b"HEAD "))
+            )
+            await asyncio.wait({answering}, timeout=patience)
+            if not answering.done():
+                with suppress(OSError):
                     self._writer.write_eof()
-            except (ConnectionError, OSError):
-                pass  # it may have answered all the same, and closed
-            answer = await self._answer(self._reader)
-        if answer is None or answer.closes or ends:
+            answer = await answering
+        if answer is None or answer.closes or patience is not None:
             await self.close()
         return answer
 
-    async def _answer(self, reader: asyncio.StreamReader) -> Answer | None:
+    async def _answer(self, reader: asyncio.StreamReader, *, bodiless: bool) -> Answer | None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
@@ -105,7 +110,8 @@ class Line:
             return None
         first, *rest = head[:-4].decode("latin-1").split("\r\n")
         version, status, _ = (first + " ").split(" ", 2)
-        if version not in {"HTTP/1.0", "HTTP/1.1"} or not status.isdecimal():
+        # aiohttp answers in the version that it was asked in, even in one that there is not.
+        if not re.fullmatch(r"HTTP/[0-9]\.[0-9]", version) or not status.isdecimal():
             raise Broken(f"no status line: {first[:200]!r}")
         headers = tuple(
             (name.strip().lower(), value.strip())
@@ -115,9 +121,9 @@ class Line:
             headers = (*headers, ("connection", "close"))
         found = Answer(int(status), headers, b"")
         if found.status == 100:
-            return await self._answer(reader)
+            return await self._answer(reader, bodiless=bodiless)
         length = found.header("content-length")
-        if found.status == 304:
+        if found.status == 304 or bodiless:
             return found
         if length is None:
             raise Broken(f"an answer without a length: {head[:300]!r}")
@@ -128,7 +134,9 @@ class Line:
         return Answer(found.status, headers, body)
 
 
-async def ask_once(host: str, port: int, raw: bytes, *, ends: bool = False) -> Answer | None:
+async def ask_once(
+    host: str, port: int, raw: bytes, *, patience: float | None = None
+) -> Answer | None:
     """Ask on a connection of its own."""
     async with Line(host, port) as line:
-        return await line.ask(raw, ends=ends)
+        return await line.ask(raw, patience=patience)

@@ -7,7 +7,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -73,9 +73,11 @@ class World:
         who: str = "finance",
         media: str = "application/json",
         raw: bytes | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
         """Call a service as one of the tokens by name; the answer as JSON, or as bytes."""
         headers = {"Authorization": f"Bearer {self.tokens[who]}", "Content-Type": media}
+        headers |= more or {}
         if method == "POST":
             headers["Idempotency-Key"] = secrets.token_hex(8)
         port = getattr(self.settings, f"{house}_port")
@@ -148,7 +150,7 @@ def running(base: Settings, home: Path) -> Iterator[World]:
     for name in SERVICES:
         for kind in ("", "_ops"):
             ports[f"{name}{kind}_port"] = choose_port(base.host, 0, frozenset(ports.values()))
-    settings = base.model_copy(update=ports | {"home": home})
+    settings = base.model_copy(update=ports | {"home": home, "log_level": "debug"})
     write_private(
         home / CHOSEN,
         {

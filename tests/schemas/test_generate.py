@@ -1,6 +1,9 @@
 """The committed JSON Schema says what the models say."""
 
 import json
+from typing import Any
+
+import jsonschema_rs
 
 from schemas.events import TYPES
 from schemas.generate import FILES, drift, event_schema, main
@@ -14,6 +17,23 @@ def test_every_type_has_one_branch_that_names_its_data():
     branches = event_schema()["oneOf"]
     named = {b["properties"]["type"]["const"]: b["properties"]["data"]["$ref"] for b in branches}
     assert named == {name: f"#/$defs/{row.data.__name__}" for name, row in TYPES.items()}
+
+
+def test_an_event_fits_the_schema_and_one_with_a_strange_member_does_not():
+    validator = jsonschema_rs.validator_for(event_schema())
+    data = {"firm_id": "f-1", "placement_id": "p-1", "task_id": "t-1"}
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": "a-1",
+        "source": "tracker/as-1",
+        "type": "turnsheet.task.started.v1",
+        "time": "2026-07-01T09:00:00+08:00",
+        "data": data,
+    }
+    assert list(validator.iter_errors(event | {"tool": "x", "attempt2": 1})) == []
+    strange: tuple[dict[str, Any], ...] = ({"tool": {}}, {"Tool": "x"}, {"data": data | {"x": "1"}})
+    for more in strange:
+        assert len(list(validator.iter_errors(event | more))) >= 1, more
 
 
 def test_every_reference_leads_somewhere():

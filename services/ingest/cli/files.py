@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 import tomllib
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from services.operator_tokens import operator_token
 from services.settings import Settings, load
 
 SHOWN_MAX: Final = 50
+ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 app = typer.Typer()
 
@@ -104,6 +106,8 @@ def import_file(
         raise typer.BadParameter(f"no format {form}: give {' or '.join(FORMATS)}")
     if timezone not in available_timezones():
         raise typer.BadParameter(f"no time zone {timezone}: give one like Asia/Manila")
+    if firm is not None and ID.fullmatch(firm) is None:
+        raise typer.BadParameter("a firm's id holds letters, digits and . _ : - only")
     rules = _read_rules(mapping)
     raw = file.read_bytes()
     try:

@@ -1,0 +1,46 @@
+"""Forged, revoked and expired tokens open nothing; a secret is compared in constant time."""
+
+import ast
+import asyncio
+import inspect
+
+from services import auth
+from tests.fuzz.forgeries import ALTERED, DOORS, sealed, try_all
+
+FORGERIES = 2_000
+
+
+def test_no_forgery_is_let_in(world):
+    seen = asyncio.run(try_all(world, part=0, count=FORGERIES))
+    assert seen.total() == FORGERIES
+    sorts = {how for how, status in seen if status == 401}
+    assert sorts == {alter.__name__ for alter in ALTERED} | {"scheme", "place", "doubled", "dead"}
+
+
+def test_the_tokens_that_were_forged_are_good_themselves(world):
+    """Else nothing was shown: each is let in where its forgeries were not."""
+    for house, method, path, who in DOORS:
+        token = world.tokens[who]
+        assert sealed(token[:-6]) == token
+        status, _ = world.call(house, method, path, raw=b"", who=who)
+        assert status not in {400, 401, 403}, (house, status)
+
+
+def test_every_token_that_is_dead_is_refused_by_every_call_that_needs_one(world):
+    for name, token in world.dead_tokens.items():
+        for house, method, path, _ in DOORS:
+            status, _ = world.call(
+                house, method, path, raw=b"", more={"Authorization": f"Bearer {token}"}
+            )
+            assert status == 401, (name, house)
+
+
+def test_a_secret_is_compared_by_the_one_function_that_takes_the_same_time_for_all():
+    """No `==` sees a hash, and an unknown id is compared like a known one."""
+    tree = ast.parse(inspect.getsource(auth.authenticate))
+    compared = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+    assert not any("hash" in ast.unparse(node) for node in compared)
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    [digest] = [call for call in calls if call.startswith("hmac.compare_digest(")]
+    assert "_keyed_hash(pepper, credentials)" in digest
+    assert "_NO_HASH" in digest
