@@ -1,6 +1,6 @@
 """Three nodes through many faults: `pytest tests/faults/long_kafka.py`; each round is a test.
 
-The round's number is the seed of its faults: `-k "[7]"` replays round 7.
+A round's number is the seed of its faults: a failed one is replayed by the name pytest gives it.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import signal
 
 import pytest
 
-from services.producer import Producer
 from tests.faults.test_kafka_cluster import (
     HEAL_SECONDS,
     SLACK_SECONDS,
@@ -22,7 +21,7 @@ from tests.faults.test_kafka_cluster import (
 
 ROUNDS = 30
 FROZEN_SECONDS = 60
-__all__ = ["Producer", "here", "three_nodes"]
+__all__ = ["here", "three_nodes"]
 
 
 async def kill_leader(settings, cluster, tracker, rng):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 
 from services.kafka import TopicRefused, admin_client, ensure_topics, log_ends
 from services.log_health import Health
@@ -19,6 +20,7 @@ from tests.log import DIRECTORY, put
 DEADLINE_SECONDS = 2.0
 HEAL_SECONDS = 5.0
 SLACK_SECONDS = 1.0
+log = structlog.get_logger()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,9 @@ async def ready_again(tracker, health):
     loop = asyncio.get_running_loop()
     healed_at = loop.time()
     await tally.until(lambda: (health.read_at or 0) > healed_at and not health.alarms)
-    return time.monotonic() - started
+    seconds = time.monotonic() - started
+    log.info("ready_again", seconds=round(seconds, 2), slowest=round(tracker.slowest_seconds, 2))
+    return seconds
 
 
 async def test_a_killed_leader_is_replaced_and_nothing_is_lost(here, three_nodes):
