@@ -14,6 +14,7 @@ from schemas.events import TOPICS
 from services.children import SERVICES, probe
 from services.doctor import examine, report
 from services.folding import load_offsets
+from services.ingest.api import PRODUCER
 from services.installation import running
 from services.kafka import (
     READY_TOPIC,
@@ -40,6 +41,7 @@ from tests.faults.acls import (
     revoke,
 )
 from tests.faults.cluster import PASSWORDS, new_guarded, run
+from tests.ingest.conftest import running as running_door
 from tests.log import DIRECTORY, entry, put, record
 
 DEADLINE_SECONDS = 2.0
@@ -122,6 +124,23 @@ async def test_a_right_to_write_that_is_taken_away_is_answered_for_and_heals(use
         await grant(users["admin"], right)
         (place,) = await producer.produce(topic, [record(entry("b", 1))], DEADLINE_SECONDS)
     assert place == (0, 1)
+
+
+async def test_the_door_answers_503_in_time_while_it_may_not_write_and_goes_on_after(users):
+    admin = users["admin"]
+    right = Acl("ingest", WRITE, TOPIC, admin.topic("time-events"))
+    async with running_door(users["ingest"]) as door:
+        token = await door.token(firms=("firm-1",), placements=("pl-1",), sources=("tracker/as-1",))
+        await door.app[PRODUCER].wait_connected()
+        assert (await door.post(token, entry("a", 1))).status == 202
+        await revoke(admin, right)
+        started = time.monotonic()
+        refused = await door.post(token, entry("b", 1))
+        assert time.monotonic() - started < DEADLINE_SECONDS + SLACK_SECONDS
+        assert (refused.status, refused.body["code"]) == (503, "outcome_unknown")
+        await grant(admin, right)
+        assert (await door.post(token, entry("b", 1))).status == 202
+    assert await log_ends(admin, [right.name]) == {(right.name, 0): 2}
 
 
 async def test_a_right_to_read_that_is_taken_away_is_an_alarm_and_heals(users, monkeypatch):
