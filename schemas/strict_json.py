@@ -87,7 +87,7 @@ _SLOW = json.JSONDecoder(
     parse_constant=lambda _: _Oddity("not_finite"),
 )
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
-_NAME = re.compile(r"[!-?A-~]{1,70}")  # a word of ASCII; with a blank or an @ it says more
+_NAME = re.compile(r"[!-?A-~]{0,70}")  # a word of ASCII; with a blank or an @ it says more
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

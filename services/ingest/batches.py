@@ -23,6 +23,8 @@ _BLANKS = re.compile(f"[{_SPACE}]*")
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|["\[\]{},]', re.DOTALL)
 _CLOSING = {"[": "]", "{": "}"}
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,16})")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ESCAPED = re.compile(r"\\(.)")
 _DECODER = json.JSONDecoder()
 
 Item = bytes | Refusal
@@ -159,7 +161,12 @@ def _build(headers: Iterable[tuple[str, str]], body: bytes) -> Item:
 
 
 def _json_value(name: str, value: str) -> str:
-    """Write a header's value as JSON: texts, percent-decoded; only `sequence` is an integer."""
+    """Write a header's value as JSON: texts, percent-decoded; only `sequence` is an integer.
+
+    CloudEvents has a value that stands in quotes taken out of them first (RFC 9110, 5.6.4).
+    """
+    if quoted := _QUOTED.fullmatch(value):
+        value = _ESCAPED.sub(r"\1", quoted[1])
     if name == "ce-sequence" and _INTEGER.fullmatch(value):
         return value
     return json.dumps(unquote(value, errors="surrogateescape"))

@@ -154,6 +154,16 @@ def test_headers_are_percent_decoded():
     assert read_event(raw).model_extra == {"tool": 'café €"\\'}
 
 
+def test_a_quoted_header_means_what_stands_between_its_quotes():
+    quoted = [(name, f'"{value}"') if name == "ce-id" else (name, value) for name, value in HEADERS]
+    tool = ("ce-tool", '"a \\"b\\" %22c\\\\"')
+    [raw] = split(BINARY, [*quoted, ("ce-sequence", '"7"'), tool, ("ce-x", '"half')], DATA)
+    assert isinstance(raw, bytes)
+    event = read_event(raw)
+    assert (event.id, event.sequence) == ("a-1", 7)
+    assert event.model_extra == {"tool": 'a "b" "c\\', "x": '"half'}
+
+
 @pytest.mark.parametrize(
     ("header", "code", "pointer"),
     [
