@@ -1,0 +1,257 @@
+"""A simulated span of months, put on a log and billed month by month; what it comes to, hashed."""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from schemas.periods import Month
+from services.billing import jobs, store
+from services.billing.books import Increment, Rate, Terms
+from services.billing.consumer import READING as BILLING
+from services.billing.store import SQL
+from services.consuming import consume
+from services.demo.workload import Sent, Workload, simulate
+from services.folding import Reading, caught_up, rebuild
+from services.kafka import ensure_topics, log_ends
+from services.metrics.consumer import READING as METRICS
+from services.metrics.store import state_hash as metrics_hash
+from services.postgres import Connection, connect
+from services.producer import Producer, Record
+from services.settings import Settings
+from tests import servers
+from tests.log import record, topic_of
+
+ACTOR = "finance:test"
+COUNTRIES = ("AR", "CO", "CR", "IN", "MX", "PH")
+ROLES = ("legal_assistant", "intake_specialist", "paralegal")
+CHUNK = 1000
+SETTLE_SECONDS = 1800
+HOUSES: tuple[Reading, ...] = (METRICS, BILLING)
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["services.billing.jobs", "tests.order.replaying"])
+
+
+class Way(NamedTuple):
+    """One way for the same facts to come: partitions, processes that read and draft, rebuilds."""
+
+    partitions: int
+    workers: int
+    rebuilds: int = 0
+
+
+class Hashes(NamedTuple):
+    """What must not depend on the way: both read models, and every issued document."""
+
+    metrics: str
+    billing: str
+    invoices: str
+    invoice_count: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is sent before each month is run; the directory in the first part."""
+
+    workload: Workload
+    months: tuple[Month, ...]
+    parts: tuple[tuple[Sent, ...], ...]
+
+    @property
+    def event_count(self) -> int:
+        return sum(map(len, self.parts)) + len(self.workload.directory)
+
+
+def plan(firms: int, months: int, seed: int, first_day: date, days: int = 31) -> Plan:
+    """Simulate, keep the first days of each month, and part what is sent by the months' runs."""
+    workload = simulate(firms, months, seed, first_day)
+    month, periods = Month.of(first_day), []
+    for _ in range(months):
+        periods.append(month)
+        month = month.next()
+    parts: list[list[Sent]] = [[] for _ in periods]
+    for sent in workload.events:
+        if sent.sent_at.day > days:
+            continue
+        run = sum(period.end_date + timedelta(days=4) <= sent.sent_at.date() for period in periods)
+        parts[min(run, months - 1)].append(sent)
+    return Plan(workload, tuple(periods), tuple(tuple(part) for part in parts))
+
+
+def _read_and_draft(known: dict[str, Any]) -> None:
+    settings, stop = Settings(**known), asyncio.Event()
+
+    async def all_of_it() -> None:
+        readers = (consume(settings, house, stop) for house in HOUSES)
+        await asyncio.gather(*readers, jobs.work(settings, stop))
+
+    asyncio.run(all_of_it())
+
+
+@contextmanager
+def _processes(settings: Settings, count: int) -> Iterator[None]:
+    """Run processes that each read both houses' topics as members of their groups, and draft."""
+    known = {
+        "database_url": settings.database_url,
+        "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
+        "database_role_password": settings.database_role_password.get_secret_value(),
+        "topic_prefix": settings.topic_prefix,
+    }
+    crowd = [
+        _PROCESSES.Process(target=_read_and_draft, args=(known,), daemon=True) for _ in range(count)
+    ]
+    for process in crowd:
+        process.start()
+    try:
+        yield
+        assert all(process.is_alive() for process in crowd)
+    finally:
+        for process in crowd:
+            process.kill()
+            process.join(10)
+
+
+@asynccontextmanager
+async def _connected(
+    settings: Settings,
+) -> AsyncIterator[tuple[Connection, Connection, Connection]]:
+    conns = [
+        await connect(settings, "metrics", "writer"),
+        await connect(settings, "billing", "writer"),
+        await connect(settings, "billing", "office"),
+    ]
+    try:
+        yield conns[0], conns[1], conns[2]
+    finally:
+        for conn in conns:
+            await conn.close()
+
+
+async def replay(planned: Plan, way: Way, home: Path, say: Callable[[str], None]) -> Hashes:
+    """Let a plan's facts come in one way, run and issue every month, and hash what is there."""
+    with servers.fresh_database() as url:
+        kafka = servers.addresses()["kafka"]
+        settings = servers.settings_of(url, kafka, home).model_copy(
+            update={"topic_partitions": way.partitions}
+        )
+        await ensure_topics(settings)
+        async with _connected(settings) as (metrics, billing, office):
+            await _decide(office, planned.workload)
+            with _processes(settings, way.workers):
+                for number, month in enumerate(planned.months):
+                    await _send(settings, planned, number, way, metrics, billing)
+                    await _settle(settings, metrics, billing)
+                    await _run_and_issue(settings, billing, office, month)
+                    say(f"{way}: {month} issued")
+                hashes = Hashes(
+                    await metrics_hash(metrics),
+                    await store.state_hash(billing),
+                    *await _invoices(billing),
+                )
+    return hashes
+
+
+async def _decide(office: Connection, workload: Workload) -> None:
+    """Set rates and terms under ids that every way shares: they stand on the invoices."""
+    for country_cents, country in enumerate(COUNTRIES, 800):
+        for role_cents, role in enumerate(ROLES):
+            rate = Rate(f"rt-{country}-{role}", "USD", 100 * (country_cents + 100 * role_cents),
+                        date(2025, 1, 1), None, country=country, role=role)  # fmt: skip
+            async with office.transaction():
+                await store.set_rate(office, rate, actor=ACTOR, new_id=())
+    for number, firm in enumerate(workload.world.firms):
+        told = Terms("", 0, Month(2025, 1), "none", Increment((0, 6, 15)[number % 3], "up"))
+        async with office.transaction():
+            await store.append_terms(office, firm.firm_id, told, actor=ACTOR)
+
+
+async def _send(
+    settings: Settings, planned: Plan, number: int, way: Way, *houses: Connection
+) -> None:
+    """Put a part on the log; the directory with the first, before or after it by the way."""
+    sendings: list[Sequence[Sent]] = [planned.parts[number]]
+    if number == 0:
+        sendings.insert(way.partitions % 2, planned.workload.directory)
+    by_topic: dict[str, list[Record]] = {}
+    for sent in (one for sending in sendings for one in sending):
+        topic = settings.topic(topic_of(sent.body))
+        by_topic.setdefault(topic, []).append(record(sent.body, sent.principal, sent.sent_at))
+    chunks = [
+        (topic, records[start : start + CHUNK])
+        for topic, records in sorted(by_topic.items())
+        for start in range(0, len(records), CHUNK)
+    ]
+    rebuilt_after = {len(chunks) * n // (way.rebuilds + 1) for n in range(1, way.rebuilds + 1)}
+    async with Producer(settings) as producer:
+        await producer.wait_connected()
+        for place, (topic, records) in enumerate(chunks, 1):
+            await producer.produce(topic, records, 10)
+            if place in rebuilt_after:
+                await asyncio.gather(*(_insist(rebuild, conn) for conn in houses))
+
+
+async def _insist(act: Callable[[Connection], Awaitable[None]], conn: Connection) -> None:
+    """Do again what a reader was in the way of, as the command's user is told to."""
+    async with asyncio.timeout(120):
+        while True:
+            try:
+                return await act(conn)
+            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
+                await asyncio.sleep(0.1)
+
+
+async def _settle(settings: Settings, *conns: Connection) -> None:
+    for house, conn in zip(HOUSES, conns, strict=True):
+        ends = await log_ends(settings, [settings.topic(name) for name in house.topics])
+        async with asyncio.timeout(SETTLE_SECONDS):
+            while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's table)
+                await asyncio.sleep(0.05)
+
+
+async def _run_and_issue(
+    settings: Settings, billing: Connection, office: Connection, month: Month
+) -> None:
+    """Run a month to its end, approve all drafts, and issue in the order of firms."""
+    run_id = await jobs.begin_run(
+        billing, settings, month, None, dry_run=False, actor=ACTOR, request_key=None
+    )
+    left = "select not listed or exists (select 1 from run_firm f where f.run_id = r.run_id and"
+    async with asyncio.timeout(SETTLE_SECONDS):
+        while await billing.fetchval(f"{left} not done) from run r where run_id = $1", run_id):  # noqa: ASYNC110 (another process's table; our own text)
+            await asyncio.sleep(0.05)
+    run = await billing.fetchrow(SQL.load_run, run_id)
+    for row in await billing.fetch(SQL.load_run_firms, run_id):
+        assert '"blocked": []' in row["report"], row["report"][:2000]
+        async with office.transaction():
+            if row["invoice_id"] is None:
+                assert await jobs.settle_without_document(office, run, row["firm_id"], actor=ACTOR)
+                continue
+            invoice = await office.fetchrow(SQL.lock_invoice, row["firm_id"], row["invoice_id"])
+            await jobs.approve(office, invoice, actor=ACTOR)
+        async with office.transaction():
+            dated = month.end_date + timedelta(days=4)
+            await jobs.issue(office, row["firm_id"], row["invoice_id"], dated, actor=ACTOR)
+
+
+async def _invoices(billing: Connection) -> tuple[str, int]:
+    """Hash the bytes of every issued document, series by series, in the order of numbers."""
+    digest, count = sha256(), 0
+    for row in await billing.fetch(SQL.load_heads):
+        for document in await store.load_chain(billing, row["series"]):
+            digest.update(document.body)
+            count += 1
+    return digest.hexdigest(), count
+
+
+def narrator(write: Callable[[str], Any]) -> Callable[[str], None]:
+    """Tell what is done, with the seconds since now."""
+    began = time.monotonic()
+    return lambda words: write(f"{time.monotonic() - began:7.1f} s  {words}\n")

@@ -1,0 +1,24 @@
+"""The same facts by any number of partitions and workers, and through rebuilds: equal bytes."""
+
+from datetime import date
+
+import pytest
+
+from tests.order.replaying import Plan, Way, narrator, plan, replay
+
+WAYS = (Way(1, 1), Way(2, 2), Way(8, 4), Way(2, 1, rebuilds=2))
+
+
+@pytest.fixture(scope="module")
+def planned() -> Plan:
+    return plan(firms=2, months=2, seed=7, first_day=date(2026, 3, 1), days=7)
+
+
+async def test_partitions_workers_and_rebuilds_change_neither_figures_nor_invoices(
+    planned, tmp_path
+):
+    say = narrator(print)
+    found = {way: await replay(planned, way, tmp_path / "home", say) for way in WAYS}
+    assert len(set(found.values())) == 1, found
+    assert found[WAYS[0]].invoice_count == 4
+    assert planned.event_count > 2000
