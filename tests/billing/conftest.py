@@ -52,13 +52,13 @@ class Billing:
             assert answer.status == status, text
             return await answer.json(content_type=None) if "json" in answer.content_type else text
 
-    async def settle(self) -> None:
+    async def settle(self, seconds: float = 30) -> None:
         """Wait until everything on the log is applied."""
         ends = await log_ends(
             self.settings, [self.settings.topic(n) for n in ("directory", "time-events")]
         )
         conn = await connect(self.settings, "billing", "writer")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(seconds):
             while not await caught_up(conn, ends):  # noqa: ASYNC110 (another connection's table)
                 await asyncio.sleep(0.02)
         await conn.close()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.order.replaying import Plan, Way, narrator, plan, replay
 
-WAYS = (Way(1, 1), Way(2, 2), Way(8, 4), Way(2, 1, rebuilds=2))
+WAYS = (Way(1, 1), Way(8, 4), Way(2, 2, rebuilds=2))
 
 
 @pytest.fixture(scope="module")
@@ -21,4 +21,4 @@ async def test_partitions_workers_and_rebuilds_change_neither_figures_nor_invoic
     found = {way: await replay(planned, way, tmp_path / "home", say) for way in WAYS}
     assert len(set(found.values())) == 1, found
     assert found[WAYS[0]].invoice_count == 4
-    assert planned.event_count > 2000
+    assert planned.event_count > 1500

@@ -44,7 +44,7 @@ async def settle_crowd(billing: Billing, firm_count: int, entry_count: int) -> N
         await billing.call("PUT", f"/v1/firms/{firm_id}/billing-terms", terms)
     told = [entry(f"e{n}", 7 + n, at=200 * n) for n in range(entry_count)] + [amended("e0", 33, 1)]
     await put(billing.settings, [of_firm(body, firm_id) for firm_id in firms for body in told])
-    await billing.settle()
+    await billing.settle(seconds=600)
     await billing.server.close()
 
 

@@ -8,6 +8,8 @@ from tests.races.issuing import race
 from tests.races.killing import kill_runs
 from tests.races.racing import race as race_everybody
 
+pytestmark = pytest.mark.timeout(3_600)
+
 
 async def test_500_firms_killed_at_100_points_equal_the_undisturbed_run(billing, capsys):
     told = await kill_runs(billing, firm_count=500, kills=100, seed=1)
