@@ -191,7 +191,7 @@ def _oddities(contents: Mapping[int, Sequence[Content]], placement_id: str) -> s
     for rivals in contents.values():
         applied = [rival for rival in rivals if _names(rival).placement_id == placement_id]
         for rival in rivals:
-            if rival not in applied:
+            if _names(rival).placement_id != placement_id:
                 found.update(_anomaly("other_placement", fact) for fact in rival)
             elif rival is applied[0]:
                 continue

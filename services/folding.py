@@ -27,6 +27,7 @@ from schemas.facts import Fact, Position
 from schemas.fields import Kind
 from services.directories import (
     DIRECTORY_KINDS,
+    Timelines,
     load_directory,
     own_rows,
     save_directory,
@@ -36,6 +37,7 @@ from services.failures import Failure, attempt, failure_of
 from services.log_applying import NO_TOPIC, Batch, Discontinuity, Fenced, LogState, Progress
 from services.log_records import Parked, fact_of_row, fact_row, key_of, parked_row, read_record
 from services.postgres import Connection, House
+from services.pulse import Pulse
 from services.sql import queries
 
 __all__ = [
@@ -231,15 +233,16 @@ def _fact(row: asyncpg.Record, fresh: Mapping[Position, Fact]) -> Fact:
 
 
 async def _read_facts(
-    rows: Mapping[EntityKey, Sequence[asyncpg.Record]], fresh: Mapping[Position, Fact]
+    conn: Connection,
+    rows: Mapping[EntityKey, Sequence[asyncpg.Record]],
+    fresh: Mapping[Position, Fact],
 ) -> tuple[dict[EntityKey, list[Fact]], dict[EntityKey, Failure]]:
     """Read stored facts entity by entity: one that cannot be read again fails alone."""
     facts: dict[EntityKey, list[Fact]] = {}
     failed: dict[EntityKey, Failure] = {}
-    for number, (key, found) in enumerate(rows.items(), 1):
-        if number % YIELD_EVERY == 0:
-            await asyncio.sleep(0)
-        read = attempt(partial(_facts, found, fresh))
+    pulse = Pulse(conn)
+    for key, found in rows.items():
+        read = await pulse.run(partial(attempt, partial(_facts, found, fresh)), len(found))
         if isinstance(read, Failure):
             failed[key] = read
         else:
@@ -258,7 +261,7 @@ async def fold_directory(conn: Connection, reading: Reading, keys: Iterable[Enti
         return
     await own_rows(conn, pending)
     # failpoint directory.locked
-    facts, unread = await _read_facts(await _load_rows(conn, pending), {})
+    facts, unread = await _read_facts(conn, await _load_rows(conn, pending), {})
     _tell_failed(reading, await save_directory(conn, facts, unread, reading.kinds))
 
 
@@ -351,19 +354,23 @@ async def _fold(
     """Fold entities against the directory that their facts name, locked in share until the end."""
     if not keys:
         return {}, {}
-    facts, failed = await _read_facts(await _load_rows(conn, keys), fresh)
+    facts, failed = await _read_facts(conn, await _load_rows(conn, keys), fresh)
     timelines = await share_timelines(conn, facts)
     # failpoint fold.timelines_locked
     states: dict[EntityKey, Any] = {}
-    for number, (key, found) in enumerate(facts.items(), 1):
-        if number % YIELD_EVERY == 0:
-            await asyncio.sleep(0)
-        state = attempt(partial(reading.fold, key, found, timelines.directory(key, found)))
+    pulse = Pulse(conn)
+    for key, found in facts.items():
+        work = partial(attempt, partial(_state, reading, key, found, timelines))
+        state = await pulse.run(work, len(found))
         if isinstance(state, Failure):
             failed[key] = state
         else:
             states[key] = state
     return states, failed
+
+
+def _state(reading: Reading, key: EntityKey, found: Sequence[Fact], timelines: Timelines) -> Any:
+    return reading.fold(key, found, timelines.directory(key, found))
 
 
 async def _save_versions(

@@ -2,9 +2,11 @@
 
 import asyncio
 import gzip
+import socket
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import cycle
 
 from tests.overload.wire import BATCH_MEDIA, NDJSON, Line, Told, head, note, request
@@ -112,4 +114,42 @@ async def _throw(port: int, token: str, clients: int, seconds: float, pause: flo
         line.close()
 
     await asyncio.gather(*(one(number % len(kinds)) for number in range(clients)))
+    return told
+
+
+@dataclass
+class Sipped:
+    """What slow readers came to: answers that were begun, bytes that they took."""
+
+    begun: int = 0
+    taken: int = 0
+
+
+def sip(port: int, token: str, *, path: str, readers: int, seconds: float) -> Sipped:
+    """Ask for an answer and take it a byte a second; for a process of its own."""
+    return asyncio.run(_sip(port, token, path, readers, seconds))
+
+
+async def _sip(port: int, token: str, path: str, readers: int, seconds: float) -> Sipped:
+    told = Sipped()
+    until = time.monotonic() + seconds
+    loop = asyncio.get_running_loop()
+    ask = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+
+    async def one() -> None:
+        while time.monotonic() < until:
+            with socket.socket() as line:
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+                line.setblocking(False)
+                try:
+                    await loop.sock_connect(line, ("127.0.0.1", port))
+                    await loop.sock_sendall(line, ask * 4)
+                    told.begun += 1
+                    while time.monotonic() < until and await loop.sock_recv(line, 1):
+                        told.taken += 1
+                        await asyncio.sleep(1)
+                except OSError:
+                    await asyncio.sleep(0.2)
+
+    await asyncio.gather(*(one() for _ in range(readers)))
     return told
