@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fuzz.knocks import knock_all
+from tests.fuzz.judging import knock_all
 
 PARTS, KNOCKS_PER_PART = range(1, 41), 5_000
 

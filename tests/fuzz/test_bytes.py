@@ -1,6 +1,6 @@
 """Some thousand strings of bytes at the door for events, each judged by a second opinion."""
 
-from tests.fuzz.knocks import knock_all
+from tests.fuzz.judging import knock_all
 
 KNOCKS = 3_000
 
