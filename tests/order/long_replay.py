@@ -5,6 +5,7 @@ same hashes of both read models and of all invoices; the first that differs ends
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from asyncio import run
@@ -31,6 +32,7 @@ def main() -> int:
     days = 31 if told.events is None else max(2, min(31, 31 * told.events // whole))
     planned = plan(told.firms, told.months, told.seed, date(2025, 7, 1), days)
     say(f"{planned.event_count} events of {told.firms} firms in {told.months} months")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped then too
     folder = servers.prepare()
     found: dict[Way, Hashes] = {}
     try:
