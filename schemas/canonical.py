@@ -34,7 +34,9 @@ def canonical_hash(value: Any) -> bytes:
 
 def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _ordered(value[key]) for key in sorted(value, key=_utf16)}
+        # Without these, and they are rare, code points sort as code units do.
+        keys = sorted(value) if "".join(value).isascii() else sorted(value, key=_utf16)
+        return {key: _ordered(value[key]) for key in keys}
     if isinstance(value, list | tuple):
         return [_ordered(item) for item in value]
     if value is None or isinstance(value, str | bool | int):

@@ -63,10 +63,14 @@ class Month:
         """Read `2026-07`. Raises ValueError for anything else, and for years of no event."""
         return cls(*_numbers(_MONTH_TEXT, text, "a month is written like 2026-07"))
 
-    @classmethod
-    def of(cls, day: date) -> Self:
-        """Return the month that holds a date."""
-        return cls(day.year, day.month)
+    @staticmethod
+    def of(day: date) -> "Month":
+        """Return the month that holds a date: the same one each time, for it is asked often."""
+        return _month(day.year, day.month)
+
+    def __hash__(self) -> int:
+        """Hash in one step: months are the keys of most that is added up."""
+        return 12 * self.year + self.month
 
     def __str__(self) -> str:
         return f"{self.year:04}-{self.month:02}"
@@ -92,6 +96,11 @@ class Month:
     def bounds(self, zone: str) -> tuple[datetime, datetime]:
         """Return the month as instants [from, to) in UTC, in an IANA zone."""
         return day_start(self.first_date, zone), day_start(self.end_date, zone)
+
+
+@lru_cache(maxsize=4_096)
+def _month(year: int, month: int) -> Month:
+    return Month(year, month)
 
 
 @dataclass(frozen=True, slots=True, order=True)

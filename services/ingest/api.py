@@ -168,8 +168,9 @@ async def _read(request: web.Request, body: bytes) -> list[Taken | Refused]:
 async def _read_in_slices(items: Sequence[Item]) -> list[Taken | Refused]:
     read: list[Taken | Refused] = []
     for first, part in slices(items):
+        if first:
+            await asyncio.sleep(0)
         read.extend(read_items(part, first))
-        await asyncio.sleep(0)
     return read
 
 
