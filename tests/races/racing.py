@@ -7,7 +7,11 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
+import asyncpg
+
 from services.billing.jobs import work
+from services.folding import rebuild
+from services.postgres import connect
 from tests.billing.conftest import Billing
 from tests.billing.test_month_run import amended
 from tests.billing.test_run_worker import of_firm
@@ -90,6 +94,19 @@ class Racers:
         told = {"period": self.rng.choice(MONTHS), "dry_run": self.rng.random() < 0.4}
         self.runs.append(await self.call("POST", "/v1/runs", told))
 
+    async def rebuild(self) -> None:
+        """Empty what comes from the log while it is read, drafted from and added to."""
+        await asyncio.sleep(self.rng.random())  # somewhere in the race, not at its start
+        conn = await connect(self.billing.settings, "billing", "writer")
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await rebuild(conn)
+                    break
+                except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
+                    await asyncio.sleep(0.1)  # a reader was in the way: do it again
+        await conn.close()
+
     async def issue(self) -> None:
         """Run a month, approve what is drafted and issue it, by run and by invoice at once."""
         told = {"period": MONTHS[self.rng.randint(0, 1)]}
@@ -116,6 +133,7 @@ OFTEN: tuple[tuple[Act, int], ...] = (
     (Racers.change_directory, 12),
     (Racers.begin_run, 8),
     (Racers.issue, 4),
+    (Racers.rebuild, 1),
 )
 
 

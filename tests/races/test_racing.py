@@ -1,4 +1,4 @@
-"""Rates, terms, approvals, the directory, hours, voids and issues race runs: each is its replay."""
+"""Whoever decides, sends hours, issues or rebuilds races runs: each run is its own replay."""
 
 from tests.races.racing import race
 
