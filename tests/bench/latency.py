@@ -24,6 +24,7 @@ from tests.bench.workload import SINGLE, bodies, month, prepared
 
 LOADED = 16
 SHARE = 0.5
+SAMPLES_MIN = 10
 LOOK = "select 1 from metrics.task where firm_id = $1 and task_id = $2"
 
 
@@ -112,7 +113,7 @@ async def _watch(
 
         seen = await see()
         number = 0
-        while time.perf_counter() < until:
+        while time.perf_counter() < until or len(samples) < SAMPLES_MIN:
             number += 1
             if number % 50 == 0:
                 ground.say(f"latency: {number} samples")
