@@ -91,7 +91,7 @@ def _asked() -> dict[str, str]:
 def _measure(
     ground: Ground, load: Load, process: Process, tokens: dict[str, str], events: int
 ) -> Iterator[Figure]:
-    count = 20 if ground.quick else 200
+    count = 20 if ground.quick else 100
     for what, path in _asked().items():
         requests = write_requests(
             ground.folder / "reads",
