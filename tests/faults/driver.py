@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -24,7 +25,7 @@ from tests.faults.world import ROLES_OF_WORLD as ROLES
 from tests.servers import TEMPLATE, VARIABLE, addresses
 
 PLAY_SECONDS = 400.0
-SLACK_SECONDS = 1.5
+SLACK_SECONDS = 4.0  # one of the promise, and three for a machine that does much else
 HEAL_SECONDS = 120.0
 
 Echo = Callable[[str], None]
@@ -224,10 +225,12 @@ class Play:
             life = world.lives[role]
             process = life.process
             assert process is not None
-            standing: asyncio.Future[object] = asyncio.ensure_future(process.stopped.wait())
-            ended: asyncio.Future[object] = asyncio.ensure_future(asyncio.shield(process.ended))
-            await asyncio.wait({standing, ended}, return_when=asyncio.FIRST_COMPLETED)
-            standing.cancel()
+            standing: asyncio.Future[Any] = asyncio.ensure_future(process.stopped.wait())
+            ended: asyncio.Future[Any] = process.ended
+            try:
+                await asyncio.wait([standing, ended], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                standing.cancel()
             if process.ended.done():
                 await life.next_process(process)
                 continue

@@ -48,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         servers.stop(folder)
     wrong = [outcome for outcome in outcomes if not outcome.went_well]
-    for outcome in wrong:
-        sys.stdout.write(f"\n{outcome.report()}\n")
     sys.stdout.write(f"\n{len(outcomes)} schedules, {len(wrong)} went wrong\n")
     sys.exit(1 if wrong else 0)
 
@@ -64,6 +62,8 @@ async def _play(seeds: Sequence[int], at_once: int, *, tell: bool) -> list[Outco
             f"{next(numbers):4} of {len(seeds)}  {elapsed:6.0f} s  seed {outcome.schedule.seed:5} "
             f"{how:5} {outcome.seconds:5.1f} s  {outcome.schedule.describe()}\n"
         )
+        if not outcome.went_well:
+            sys.stdout.write(f"{outcome.report()}\n")
         sys.stdout.flush()
 
     def echo(line: str) -> None:

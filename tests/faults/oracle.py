@@ -14,10 +14,10 @@ from services.billing.consumer import fold
 from services.billing.invoices import verify_chain
 from services.folding import load_directory, load_facts, rebuild
 from services.metrics import store as metrics_store
-from services.postgres import Connection, connect
+from services.postgres import Connection
 from tests.faults.clients import Ledger
 from tests.faults.workload import INVOICE_DATE, PERIOD, Workload
-from tests.faults.world import Installation
+from tests.faults.world import Installation, driver_connection
 
 SERIES = f"INV-{INVOICE_DATE[:4]}"
 STUCK_SECONDS = 3
@@ -52,8 +52,8 @@ class Verdict:
 async def judge(world: Installation, work: Workload, ledger: Ledger) -> Verdict:
     """Look at everything once the world has healed and caught up, and once more after a rebuild."""
     verdict = Verdict()
-    metrics = await connect(world.settings, "metrics", "writer")
-    billing = await connect(world.settings, "billing", "writer")
+    metrics = await driver_connection(world.settings, "metrics")
+    billing = await driver_connection(world.settings, "billing")
     try:
         before = await _hashes(metrics, billing)
         verdict.hashes = {"metrics": before["metrics"], "billing": await _books(billing)}

@@ -5,7 +5,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.embedded_kafka import EmbeddedKafka
@@ -53,6 +53,7 @@ class Pair:
     postgres: EmbeddedPostgres
     kafka: EmbeddedKafka
     proxies: dict[tuple[str, str], Proxy]
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one thing at a time befalls a server
 
     @property
     def servers(self) -> Servers:
@@ -67,13 +68,16 @@ class Pair:
 
     async def restart(self, server: str, how: str, down_seconds: float) -> None:
         """End a server without a word, and start it again after a while."""
-        if server == "postgres":
-            await asyncio.to_thread(self.postgres.stop, "immediate")
-        else:
-            sign = signal.SIGKILL if how == "kill" else signal.SIGTERM
-            await asyncio.to_thread(self.kafka.stop, sign)
-        await asyncio.sleep(down_seconds)
-        await asyncio.to_thread(self.postgres.start if server == "postgres" else self.kafka.start)
+        sign = signal.SIGKILL if how == "kill" else signal.SIGTERM
+        async with self.turn:
+            if server == "postgres":
+                await asyncio.to_thread(self.postgres.stop, "immediate")
+                await asyncio.sleep(down_seconds)
+                await asyncio.to_thread(self.postgres.start)
+            else:
+                await asyncio.to_thread(self.kafka.stop, sign)
+                await asyncio.sleep(down_seconds)
+                await asyncio.to_thread(self.kafka.start)
 
     async def heal(self) -> None:
         """Have both servers run and all links fair, whatever has been done."""
@@ -86,13 +90,14 @@ class Pair:
 
     async def freeze(self, seconds: float) -> None:
         """Let the broker stand still for a while."""
-        broker = self.kafka.process()
-        assert broker is not None
-        broker.suspend()
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            broker.resume()
+        async with self.turn:
+            broker = self.kafka.process()
+            assert broker is not None
+            broker.suspend()
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                broker.resume()
 
 
 @asynccontextmanager

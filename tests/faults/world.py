@@ -26,7 +26,7 @@ from services.folding import caught_up
 from services.kafka import ensure_topics, log_ends
 from services.operator_tokens import Operator
 from services.ports import is_free
-from services.postgres import House, connect
+from services.postgres import Connection, House, Role, connect
 from services.settings import Settings
 from tests.faults.failpoints import Counts, Deed
 from tests.faults.processes import ForkServer, Process
@@ -46,6 +46,13 @@ _PORTS = itertools.cycle(range(20_000, 32_000))
 _SKIP = itertools.repeat(None, os.getpid() * 97 % 12_000)
 
 Tell = Callable[[str], None]
+
+
+async def driver_connection(settings: Settings, house: House, role: Role = "writer") -> Connection:
+    """Connect as a role of a house, and be patient: the driver has many worlds to look after."""
+    conn = await connect(settings, house, role)
+    await conn.execute("set idle_in_transaction_session_timeout = 0")
+    return conn
 
 
 def free_port() -> int:
@@ -204,7 +211,7 @@ class Installation:
                 self.tell(f"the log's ends are not told: {type(error).__name__}")
 
     async def _await_caught_up(self, house: House, ends: Mapping[tuple[str, int], int]) -> None:
-        conn = await connect(self.settings, house, "writer")
+        conn = await driver_connection(self.settings, house)
         try:
             while not await caught_up(conn, ends):  # noqa: ASYNC110 (other processes' tables)
                 await asyncio.sleep(LOOK_SECONDS)
@@ -277,14 +284,14 @@ async def found(settings: Settings, world: World) -> dict[str, str]:
     """Set what an agency has set before its first day: tokens, the rate card, terms."""
     tokens = await make_tokens(settings, world)
     now = datetime.now(UTC)
-    conn = await connect(settings, "identity", "writer")
+    conn = await driver_connection(settings, "identity")
     for name, kind in (("admin:agency", "admin"), ("finance:desk", "finance")):
         new = NewToken(name, kind, now + timedelta(days=1), None, ["*"], ["*"], ["*"])  # type: ignore[arg-type]  # two kinds
         tokens[name] = await create_token(
             conn, settings.token_pepper, new, actor=Operator(), now=now
         )
     await conn.close()
-    office = await connect(settings, "billing", "office")
+    office = await driver_connection(settings, "billing", "office")
     async with office.transaction():
         for number, (country, role) in enumerate(
             sorted({(desk.country, role) for desk in DESKS for role in ROLES})
