@@ -1,0 +1,152 @@
+"""The long proof of overload: measured beside each other in one run, and told as a table.
+
+Not collected by default: `pytest tests/overload/long_overload.py`.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import pytest
+
+from tests.log import DIRECTORY, put
+from tests.overload import hostile, wire
+from tests.overload.conftest import logged_ids, make_token
+from tests.overload.freezing import frozen
+from tests.overload.processes import loads, service
+from tests.overload.stops import BATCH, stop_under_load
+from tests.overload.test_frozen_database import breakable  # a fixture
+
+__all__ = ["breakable"]
+
+ROUNDS = 5
+STOPS = 200
+FREEZE_SECONDS = 90  # longer than a consumer waits before it cuts its connection
+P99_TIMES_MAX = 2.0
+GOODPUT_SHARE_MIN = 0.5
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a line past pytest's capture."""
+
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(line, flush=True)  # noqa: T201 (a long run tells what it measured)
+
+    return say
+
+
+@pytest.mark.timeout(300)
+async def test_what_is_served_under_three_times_the_load_is_a_stated_share(here, tmp_path, tell):
+    token = await make_token(here)
+    shares = []
+    with service("ingest", here, tmp_path / "log") as door:
+        await door.ready()
+        async with loads(1) as call:
+            for number in range(ROUNDS):
+                warm = partial(wire.send_in_turn, clients=8, seconds=3, batch=100)
+                capacity = await call(warm, door.port, token, f"warm-{number}")
+                rate = len(capacity.acknowledged) / capacity.took
+                served = []
+                for times in (1, 3):
+                    load = partial(
+                        wire.send_steadily, rate=times * rate, seconds=6, batch=100, lines_max=1_500
+                    )
+                    told = await call(load, door.port, token, f"load-{number}-{times}")
+                    served.append(100 * len(told.acknowledged) / told.took)
+                shares.append(served[1] / served[0])
+                tell(
+                    f"round {number}: {served[0]:.0f} events/s at 1x, {served[1]:.0f} at 3x, "
+                    f"peak {door.memory_peak_bytes() >> 20} MiB, {dict(told.statuses)}"
+                )
+    tell(f"goodput at 3x, as a share of 1x, median of {ROUNDS}: {median(shares):.2f}")
+    assert median(shares) >= GOODPUT_SHARE_MIN
+
+
+@pytest.mark.timeout(300)
+async def test_honest_p99_beside_a_thousand_half_sent_requests_and_bombs(here, tmp_path, tell):
+    token = await make_token(here)
+    with service("ingest", here, tmp_path / "log") as door:
+        await door.ready()
+        async with loads(3) as call:
+            honest = partial(wire.send_in_turn, clients=6, seconds=6, batch=5, pause=0.05)
+            await call(honest, door.port, token, "warm")
+            drip = partial(hostile.drip, connections=1_000, seconds=7, pause=1)
+            throw = partial(hostile.throw_bombs, clients=4, seconds=7, pause=1)
+            times: dict[str, list[float]] = {"half-sent": [], "bombs": []}
+            for number in range(ROUNDS):
+                alone = await call(honest, door.port, token, f"alone-{number}")
+                for name, harm in (("half-sent", drip), ("bombs", throw)):
+                    doing = call(harm, door.port, token)
+                    await asyncio.sleep(0.5)
+                    beside = await call(honest, door.port, token, f"{name}-{number}")
+                    await doing
+                    assert set(beside.statuses) <= {202, 503}
+                    times[name].append(beside.percentile(0.99) / alone.percentile(0.99))
+                    tell(
+                        f"round {number}: p99 {1e3 * alone.percentile(0.99):.0f} ms alone, "
+                        f"{1e3 * beside.percentile(0.99):.0f} ms beside {name}"
+                    )
+    for name, found in times.items():
+        tell(f"p99 beside {name}, as a multiple, median of {ROUNDS}: {median(found):.2f}")
+    assert median(times["half-sent"]) < P99_TIMES_MAX
+
+
+@pytest.mark.timeout(1_800)
+async def test_two_hundred_stops_under_load(here, tmp_path, tell):
+    await put(here, DIRECTORY, "admin:a")
+    tokens = {
+        "ingest": await make_token(here),
+        "metrics": await make_token(here, "firm", placements=(), sources=()),
+        "billing": await make_token(here, "finance", firms=("*",), placements=(), sources=()),
+    }
+    chance = random.Random(200)
+    seconds: list[float] = []
+    acknowledged: list[str] = []
+    async with loads(1) as call:
+        for number in range(STOPS):
+            house = chance.choice(["ingest"] * 6 + ["metrics", "billing"])
+            stopped = await stop_under_load(
+                call, house, here, tmp_path / "log", tokens[house], f"stop-{number}",
+                chance.uniform(0, 0.5),
+            )  # fmt: skip
+            assert stopped.is_clean, stopped._replace(acknowledged=[])
+            seconds.append(stopped.seconds)
+            acknowledged += stopped.acknowledged
+            if number % 20 == 19:
+                tell(f"{number + 1} stops, the slowest {max(seconds):.2f} s")
+    missing = wire.ids_of(acknowledged, BATCH) - set(await logged_ids(here))
+    tell(f"{len(acknowledged) * BATCH} events acknowledged, {len(missing)} missing")
+    assert not missing
+
+
+@pytest.mark.timeout(300)
+async def test_a_long_freeze_ends_for_every_house(breakable, own_postgres, tmp_path, tell):
+    token = await make_token(breakable)
+    with (
+        service("ingest", breakable, tmp_path / "ingest") as ingest,
+        service("metrics", breakable, tmp_path / "metrics") as metrics,
+        service("billing", breakable, tmp_path / "billing") as billing,
+    ):
+        houses = (ingest, metrics, billing)
+        for house in houses:
+            await house.ready()
+        async with loads(1) as call:
+            send = partial(
+                wire.send_in_turn, clients=20, seconds=FREEZE_SECONDS, batch=1, pause=0.5
+            )
+            sending = call(send, ingest.port, token, "during")
+            with frozen(own_postgres):
+                told = await sending
+            for house in houses:
+                await house.ready(10)
+            after = await call(
+                partial(wire.send_in_turn, clients=1, seconds=0.5, batch=1),
+                ingest.port, token, "after",
+            )  # fmt: skip
+    assert set(after.statuses) == {202}
+    assert set(told.statuses) <= {202, 503}
+    tell(f"frozen {FREEZE_SECONDS} s: slowest answer {max(told.seconds):.1f} s")
