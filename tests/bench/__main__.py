@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import signal
 import sys
 import tempfile
 import time
@@ -36,6 +37,7 @@ def main() -> None:
     shape.add_argument("--markdown", action="store_true", help="print for docs/performance.md")
     given = parser.parse_args()
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     gc.freeze()  # as the services do
     gc.set_threshold(100_000, 20, 100)
 
