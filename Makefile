@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test faults fuzz bench check format lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -26,6 +27,22 @@ demo: $(STAMP) ## the whole story on real Kafka and Postgres, ending with a scor
 test: $(STAMP) ## all tests, on real servers
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
+faults: $(STAMP) ## hundreds of schedules of crashes, the long races, replays and overloads; about an hour
+	@$(BIN)/python -m tests.faults.schedules --count 300
+	@$(BIN)/pytest $(wildcard tests/*/long_*.py tests/faults/long_kafka.py)
+
+fuzz: $(STAMP) ## every published call, raw bytes and forged tokens by the hundred thousand; minutes
+	@$(BIN)/pytest tests/fuzz/long_calls.py tests/fuzz/long_bytes.py tests/fuzz/long_tokens.py
+
+bench: $(STAMP) $(PEERS)/.installed ## our speed beside that of the parts and of naive peers; minutes
+	@$(BIN)/python -m tests.bench
+
+$(PEERS)/.installed: requirements/peers.txt
+	@echo "making $(PEERS): what the bench compares us with"
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/peers.txt
+	@touch $@
+
 check: $(STAMP) ## lint, types, walls and generated files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -44,4 +61,4 @@ lock: $(STAMP) ## resolve the dependencies again and write their hashes
 	@uv pip compile tests/bench/peers/requirements.in --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements/peers.txt
 
 clean: ## remove what was installed and built, but no data
-	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
