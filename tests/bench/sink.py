@@ -68,8 +68,9 @@ async def write(conn: Any, batch: Batch, rows: Sequence[tuple[Any, ...]]) -> Non
     """Write one poll's facts behind the fence."""
     async with conn.transaction():
         moved = await conn.fetchval(
-            SQL.advance, batch.topic, batch.partition, batch.topic_id, batch.first, batch.next
-        )
+            SQL.advance, batch.topic, batch.partition, batch.topic_id, batch.first, batch.next,
+            batch.last_digest,
+        )  # fmt: skip
         if moved is None:
             raise Fenced
         await conn.execute(SQL.insert_facts, *_columns(rows))
@@ -200,17 +201,19 @@ async def _write_only(settings: Settings, sizes: Sizes) -> float:
     conn = await _emptied(settings, METRICS)
     topic_id = "00000000-0000-0000-0000-000000000001"
     seconds = 0.0
-    for (topic, partition), found in batches.items():
-        await conn.execute(SQL.insert_offset, topic, partition, topic_id)
-        for first in range(0, len(found), POLL):
-            part = found[first : first + POLL]
-            rows = [fact_row(read_record(one), one.value) for one in part]  # type: ignore[arg-type]  # (none is parked)
-            batch = Batch(topic, partition, topic_id, first, first + len(part), part)  # type: ignore[arg-type]  # (asyncpg takes the text)
-            began = time.perf_counter()
-            await write(conn, batch, rows)
-            seconds += time.perf_counter() - began
-    await _check_facts(conn, sizes.work)
-    await conn.close()
+    try:
+        for (topic, partition), found in batches.items():
+            await conn.execute(SQL.insert_offset, topic, partition, topic_id)
+            for first in range(0, len(found), POLL):
+                part = found[first : first + POLL]
+                rows = [fact_row(read_record(one), one.value) for one in part]  # type: ignore[arg-type]  # (none is parked)
+                batch = Batch(topic, partition, topic_id, first, first + len(part), part)  # type: ignore[arg-type]  # (asyncpg takes the text)
+                began = time.perf_counter()
+                await write(conn, batch, rows)
+                seconds += time.perf_counter() - began
+        await _check_facts(conn, sizes.work)
+    finally:
+        await conn.close()
     return sizes.work / seconds
 
 

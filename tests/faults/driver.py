@@ -25,7 +25,7 @@ from tests.faults.world import ROLES_OF_WORLD as ROLES
 from tests.servers import TEMPLATE, VARIABLE, addresses
 
 PLAY_SECONDS = 400.0
-SLACK_SECONDS = 4.0  # one of the promise, and three for a machine that does much else
+SLACK_SECONDS = 1.5  # one of the promise, and half a second of the way
 HEAL_SECONDS = 120.0
 
 Echo = Callable[[str], None]
