@@ -91,14 +91,36 @@ class Client:
             raise Unlawful(f"a refusal came after {seconds:.1f} s")
 
 
-async def send(client: Client, url: str, tokens: Mapping[str, str], work: Workload) -> None:
-    """Send the whole workload: every sender in its order, all of them side by side."""
+async def send(
+    client: Client,
+    url: str,
+    tokens: Mapping[str, str],
+    work: Workload,
+    before_late: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Send the whole workload: every sender in its order, all of them side by side.
+
+    `before_late` is awaited by the admin alone: what is told late then finds all others' work done.
+    """
     for request in work.first:
         await _post(client, url, tokens["admin:agency"], request)
+    late = {} if before_late is None else {s: r for s, r in work.senders.items() if _is_late(s)}
     async with asyncio.TaskGroup() as group:
         for sender, requests in work.senders.items():
-            token = tokens[sender.partition("/")[0]]
-            group.create_task(_send_in_turn(client, url, token, requests))
+            if sender not in late:
+                group.create_task(_send_in_turn(client, url, _token(tokens, sender), requests))
+    if before_late is not None:
+        await before_late()
+    for sender, requests in late.items():
+        await _send_in_turn(client, url, _token(tokens, sender), requests)
+
+
+def _is_late(sender: str) -> bool:
+    return sender.startswith("admin:")
+
+
+def _token(tokens: Mapping[str, str], sender: str) -> str:
+    return tokens[sender.partition("/")[0]]
 
 
 async def _send_in_turn(client: Client, url: str, token: str, requests: Iterable[Request]) -> None:
