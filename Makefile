@@ -27,14 +27,16 @@ demo: $(STAMP) ## the whole story on real Kafka and Postgres, ending with a scor
 test: $(STAMP) ## all tests, on real servers
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-faults: $(STAMP) ## hundreds of schedules of crashes, the long races, replays and overloads; about an hour
+faults: $(STAMP) ## schedules of crashes, pauses and cuts by the hundred; long races, replays, overloads; over an hour
 	@$(BIN)/python -m tests.faults.schedules --count 300
-	@$(BIN)/pytest $(wildcard tests/*/long_*.py tests/faults/long_kafka.py)
+	@$(BIN)/pytest tests/faults/long_kafka.py tests/races/long_races.py tests/overload/long_overload.py
+	@$(BIN)/python -m tests.order.folds --histories 20000
+	@$(BIN)/python -m tests.order.long_replay --firms 40 --months 12
 
-fuzz: $(STAMP) ## every published call, raw bytes and forged tokens by the hundred thousand; minutes
-	@$(BIN)/pytest tests/fuzz/long_calls.py tests/fuzz/long_bytes.py tests/fuzz/long_tokens.py
+fuzz: $(STAMP) ## every published call, strings of bytes and forged tokens by the hundred thousand; half an hour
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal tests/fuzz/long_calls.py tests/fuzz/long_bytes.py tests/fuzz/long_tokens.py
 
-bench: $(STAMP) $(PEERS)/.installed ## our speed beside that of the parts and of naive peers; minutes
+bench: $(STAMP) $(PEERS)/.installed ## our speed beside that of the parts and of peers; a quarter of an hour
 	@$(BIN)/python -m tests.bench
 
 $(PEERS)/.installed: requirements/peers.txt

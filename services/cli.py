@@ -22,25 +22,25 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
-from services import doctor as checkup
 from services.billing.cli import app as billing
-from services.children import SERVICES, ServiceFailed, find_orphans, probe
 from services.demo.cli import app as demo
-from services.embedded_kafka import KafkaFailed
-from services.embedded_postgres import PostgresFailed
 from services.folding import rebuild as rebuild_tables
 from services.ingest.cli import app as ingest
-from services.installation import Installation, PortTaken, StopAsked, recover, running
-from services.jars import JarsUnavailable
 from services.kafka import KafkaUnreached, TopicRefused
+from services.machine import doctor as checkup
+from services.machine.children import SERVICES, ServiceFailed, find_orphans, probe
+from services.machine.embedded_kafka import KafkaFailed
+from services.machine.embedded_postgres import PostgresFailed
+from services.machine.installation import Installation, PortTaken, StopAsked, recover, running
+from services.machine.jars import JarsUnavailable
+from services.machine.operator_tokens import FILE
+from services.machine.ownership import AlreadyOwned, Owner, find_owner, owned
+from services.machine.stream import LogStream
 from services.metrics.cli import app as metrics
 from services.migrations import migrate as migrate_database
-from services.operator_tokens import FILE
-from services.ownership import AlreadyOwned, Owner, find_owner, owned
 from services.postgres import connect
 from services.progress import Teller
 from services.settings import Settings, SettingsRefused, describe, environment_name, load
-from services.stream import LogStream
 
 EXPECTED = (
     AlreadyOwned, JarsUnavailable, KafkaFailed, KafkaUnreached, LookupError, PortTaken,

@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any, Final, Literal
 from uuid import uuid4
 
-from services.operator_tokens import operator_token
+from services.machine.operator_tokens import operator_token
 from services.postgres import House
 from services.settings import Settings
 

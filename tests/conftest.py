@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from services.jars import JarsUnavailable, ensure_jars, missing_jars
+from services.machine.jars import JarsUnavailable, ensure_jars, missing_jars
 from services.settings import Settings
 from tests import servers
 from tests.servers import addresses

@@ -15,8 +15,8 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from services.embedded_kafka import EmbeddedKafka, new_kafka
-from services.embedded_postgres import EmbeddedPostgres, new_postgres
+from services.machine.embedded_kafka import EmbeddedKafka, new_kafka
+from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres
 from services.migrations import migrate
 from services.settings import Settings
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from services.auth import DEFAULT_SCOPES, KINDS, NewToken, create_token
 from services.billing.api import ROUTES as BILLING
-from services.http import make_app
 from services.ingest.api import ROUTES as INGEST
 from services.metrics.api import ROUTES as METRICS
 from services.postgres import House, connect
-from services.routes import Route
+from services.web.auth import DEFAULT_SCOPES, KINDS, NewToken, create_token
+from services.web.http import make_app
+from services.web.routes import Route
 
 TABLES: dict[House, Sequence[Route]] = {"ingest": INGEST, "metrics": METRICS, "billing": BILLING}
 NOW = datetime.now(UTC)

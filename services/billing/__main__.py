@@ -1,8 +1,8 @@
 """Run billing: settings from the environment, the parts from `app`, until told to stop."""
 
 from services.billing.app import build_app, build_ops
-from services.http import run_service
 from services.settings import load
+from services.web.http import run_service
 
 
 def main() -> None:

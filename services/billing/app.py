@@ -11,11 +11,11 @@ from services.billing.api import ROUTES, SETTINGS, WRITER_POOL
 from services.billing.consumer import READING
 from services.billing.jobs import work
 from services.consuming import consume
-from services.http import check_postgres, make_app, make_ops_app
 from services.log_health import Health
 from services.postgres import close_pool, open_pool
-from services.serving import Check, beside
 from services.settings import Settings
+from services.web.http import check_postgres, make_app, make_ops_app
+from services.web.serving import Check, beside
 
 HEALTH: Final = web.AppKey("health", Health)
 CONSUMING: Final = web.AppKey[asyncio.Task[None]]("consuming")

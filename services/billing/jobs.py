@@ -33,8 +33,8 @@ from services.kafka import log_ends, topic_ids
 from services.log_applying import STORE_ERRORS
 from services.log_reader import wait_or_stop
 from services.postgres import Connection, append_audit, connect
-from services.problems import Problem
 from services.settings import Settings
+from services.web.problems import Problem
 
 TOPICS = ("directory", "time-events")
 IDLE_SECONDS = 0.2

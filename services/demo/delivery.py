@@ -7,12 +7,12 @@ from typing import Any
 
 import aiohttp
 
-from services.auth import NewToken, create_token
 from services.demo.workload import Sent, by_principal
 from services.demo.world import World
-from services.operator_tokens import Operator
+from services.machine.operator_tokens import Operator
 from services.postgres import connect
 from services.settings import Settings
+from services.web.auth import NewToken, create_token
 
 BATCH_EVENTS = 500
 SENDERS_AT_ONCE = 6

@@ -22,9 +22,9 @@ from services.demo.delivery import deliver, make_tokens
 from services.demo.files import write_workload
 from services.demo.workload import ADMIN, Workload, simulate
 from services.folding import caught_up
-from services.installation import running
 from services.kafka import log_ends
-from services.operator_tokens import operator_token
+from services.machine.installation import running
+from services.machine.operator_tokens import operator_token
 from services.postgres import House, connect
 from services.progress import Teller
 from services.settings import Settings, load

@@ -16,20 +16,6 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.events import TOPIC_OF_KIND
 from schemas.fields import Id, Zone
-from services.auth import Principal
-from services.bodies import read_json
-from services.http import (
-    FIRM_POOL,
-    OFFICE_POOL,
-    Fault,
-    Problem,
-    Route,
-    json_response,
-    principal_of,
-    query_of,
-    read_raw,
-    unavailable,
-)
 from services.ingest import store
 from services.ingest.batches import (
     ATTRIBUTE,
@@ -67,9 +53,23 @@ from services.ingest.mapping import Rules
 from services.ingest.rows import FileRefused
 from services.postgres import Connection, append_audit, firm_transaction, office_transaction
 from services.producer import OutcomeUnknown, Overloaded, Producer, Record
-from services.routes import JSON
 from services.settings import Settings
-from services.shared_reads import SharedRead
+from services.web.auth import Principal
+from services.web.bodies import read_json
+from services.web.http import (
+    FIRM_POOL,
+    OFFICE_POOL,
+    Fault,
+    Problem,
+    Route,
+    json_response,
+    principal_of,
+    query_of,
+    read_raw,
+    unavailable,
+)
+from services.web.routes import JSON
+from services.web.shared_reads import SharedRead
 
 PRODUCER: Final = web.AppKey("producer", Producer)
 SETTINGS: Final = web.AppKey("settings", Settings)

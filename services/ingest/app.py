@@ -8,7 +8,6 @@ from functools import partial
 from aiohttp import web
 
 from services.consuming import consume
-from services.http import check_postgres, make_app, make_ops_app
 from services.ingest import store
 from services.ingest.api import (
     LARGE,
@@ -23,9 +22,10 @@ from services.ingest.consumer import READING
 from services.kafka import READY_TOPIC
 from services.postgres import close_pool, open_pool
 from services.producer import OutcomeUnknown, Producer, Record
-from services.serving import Check, beside
 from services.settings import Settings
-from services.shared_reads import SharedRead
+from services.web.http import check_postgres, make_app, make_ops_app
+from services.web.serving import Check, beside
+from services.web.shared_reads import SharedRead
 
 CONSUMING = web.AppKey("consuming", asyncio.Task[None])
 READY_SECONDS = 2.0

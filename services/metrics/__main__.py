@@ -1,8 +1,8 @@
 """Run metrics: settings from the environment, the parts from `app`, until told to stop."""
 
-from services.http import run_service
 from services.metrics.app import build_app, build_ops
 from services.settings import load
+from services.web.http import run_service
 
 
 def main() -> None:

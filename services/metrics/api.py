@@ -10,16 +10,6 @@ from aiohttp import web
 from schemas.directory import Directory
 from schemas.periods import Week
 from services.folding import load_directory
-from services.http import (
-    Fault,
-    Problem,
-    Route,
-    firm_view,
-    json_response,
-    not_found,
-    path_of,
-    query_of,
-)
 from services.metrics import store
 from services.metrics.answers import (
     DefinitionItem,
@@ -40,6 +30,16 @@ from services.metrics.figures import Question, answer, phase_of
 from services.metrics.gather import load_data_as_of, load_work
 from services.metrics.scorecards import make_scorecard, pooled_span
 from services.postgres import Connection
+from services.web.http import (
+    Fault,
+    Problem,
+    Route,
+    firm_view,
+    json_response,
+    not_found,
+    path_of,
+    query_of,
+)
 
 assert get_args(MetricName) == tuple(DEFINITIONS), "every metric can be asked for by its name"
 _Place = tuple[str, str, str, str]

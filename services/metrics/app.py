@@ -8,12 +8,12 @@ from typing import Final
 from aiohttp import web
 
 from services.consuming import consume
-from services.http import check_postgres, make_app, make_ops_app
 from services.log_health import Health
 from services.metrics.api import ROUTES
 from services.metrics.consumer import READING
-from services.serving import Check, beside
 from services.settings import Settings
+from services.web.http import check_postgres, make_app, make_ops_app
+from services.web.serving import Check, beside
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 HEALTH: Final = web.AppKey("health", Health)

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console, RenderableType
 
 from schemas.periods import Week
+from services.machine.operator_tokens import operator_token
 from services.metrics.tables import figures_table, scorecard_table
-from services.operator_tokens import operator_token
 from services.settings import load
 
 app = typer.Typer()

@@ -17,11 +17,11 @@ from typing import Any
 
 import psutil
 
-from services.children import await_ready, start_child
-from services.embedded_kafka import new_kafka
-from services.embedded_postgres import new_postgres
+from services.machine.children import await_ready, start_child
+from services.machine.embedded_kafka import new_kafka
+from services.machine.embedded_postgres import new_postgres
+from services.machine.ports import choose_port
 from services.migrations import migrate
-from services.ports import choose_port
 from services.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent

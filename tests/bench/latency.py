@@ -14,7 +14,7 @@ import aiohttp
 import asyncpg
 
 from services.kafka import ensure_topics
-from services.operator_tokens import ensure_operator_tokens
+from services.machine.operator_tokens import ensure_operator_tokens
 from services.settings import Settings
 from tests.bench.ground import Ground, Process, house
 from tests.bench.load import Load

@@ -14,7 +14,7 @@ import asyncpg
 import psycopg
 
 from services.client import call
-from services.operator_tokens import ensure_operator_tokens
+from services.machine.operator_tokens import ensure_operator_tokens
 from services.settings import Settings
 from tests.bench.ground import ROOT, Ground, house
 from tests.bench.multiply import multiply, tell_one_firm, until_applied

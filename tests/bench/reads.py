@@ -8,10 +8,10 @@ from typing import Any
 
 import asyncpg
 
-from services.auth import NewToken, create_token
-from services.operator_tokens import Operator
+from services.machine.operator_tokens import Operator
 from services.postgres import connect
 from services.settings import Settings
+from services.web.auth import NewToken, create_token
 from tests.bench.ground import Ground, Process, house
 from tests.bench.load import Load, get, write_requests
 from tests.bench.multiply import multiply, tell_one_firm, until_applied

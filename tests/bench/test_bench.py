@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.ports import choose_port
+from services.machine.ports import choose_port
 from tests.bench import ingest, latency, month, reads, sink
 from tests.bench.ground import Ground
 

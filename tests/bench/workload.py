@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.demo.delivery import deliver, make_tokens
 from services.demo.workload import Workload, by_principal, simulate
-from services.operator_tokens import ensure_operator_tokens
+from services.machine.operator_tokens import ensure_operator_tokens
 from services.settings import Settings
 from tests.bench.load import post, write_requests
 

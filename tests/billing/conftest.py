@@ -11,13 +11,13 @@ import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
-from services.auth import NewToken, create_token
 from services.billing.app import build_app
 from services.billing.jobs import Actor
 from services.folding import caught_up
 from services.kafka import ensure_topics, log_ends
 from services.postgres import connect
 from services.settings import Settings
+from services.web.auth import NewToken, create_token
 from tests.log import DIRECTORY, put
 
 

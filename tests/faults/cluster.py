@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from services.embedded_kafka import EmbeddedKafka, find_java, new_kafka
-from services.ports import choose_port
+from services.machine.embedded_kafka import EmbeddedKafka, find_java, new_kafka
+from services.machine.ports import choose_port
 from services.settings import Settings
 
 SESSION_MILLISECONDS: Final = 1000

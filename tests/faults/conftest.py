@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services.embedded_kafka import EmbeddedKafka, new_kafka
-from services.embedded_postgres import EmbeddedPostgres, new_postgres
 from services.kafka import ensure_topics
+from services.machine.embedded_kafka import EmbeddedKafka, new_kafka
+from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres
 from services.migrations import migrate
 from services.settings import Settings
 from tests import tally

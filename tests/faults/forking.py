@@ -113,8 +113,8 @@ def _become(request: dict[str, Any]) -> None:
 def _be(role: str, values: dict[str, Any]) -> None:
     from importlib import import_module
 
-    from services.http import run_service
     from services.settings import Settings
+    from services.web.http import run_service
 
     settings = Settings(**values)
     if role == "worker":

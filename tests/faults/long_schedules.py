@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from services.jars import ensure_jars
+from services.machine.jars import ensure_jars
 from tests import servers
 from tests.faults.driver import Outcome, play_all
 

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.embedded_kafka import EmbeddedKafka
-from services.embedded_postgres import EmbeddedPostgres, new_postgres
-from services.ports import choose_port
+from services.machine.embedded_kafka import EmbeddedKafka
+from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres
+from services.machine.ports import choose_port
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.world import Servers
 from tests.servers import TEMPLATE, start_postgres

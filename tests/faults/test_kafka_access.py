@@ -11,11 +11,8 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from schemas.events import TOPICS
-from services.children import SERVICES, probe
-from services.doctor import examine, report
 from services.folding import load_offsets
 from services.ingest.api import PRODUCER
-from services.installation import running
 from services.kafka import (
     READY_TOPIC,
     KafkaUnreached,
@@ -26,6 +23,9 @@ from services.kafka import (
 )
 from services.kafka_clients import access, stop_consumer
 from services.log_health import Health
+from services.machine.children import SERVICES, probe
+from services.machine.doctor import examine, report
+from services.machine.installation import running
 from services.producer import OutcomeUnknown, Producer
 from tests import tally
 from tests.faults.acls import (

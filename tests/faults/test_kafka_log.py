@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from services.embedded_kafka import new_kafka
 from services.folding import load_offsets, rebuild
 from services.kafka import ensure_topics, log_ends
 from services.log_health import Health
+from services.machine.embedded_kafka import new_kafka
 from tests import tally
 from tests.faults.cluster import SESSION_MILLISECONDS, run
 from tests.faults.test_consumer import process

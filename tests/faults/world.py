@@ -17,17 +17,17 @@ from aiokafka.errors import KafkaError
 from psycopg import sql
 
 from schemas.periods import Month
-from services.auth import NewToken, create_token
 from services.billing import store
 from services.billing.books import Rate, Terms
 from services.demo.delivery import make_tokens
 from services.demo.world import DESKS, ROLES, World
 from services.folding import caught_up
 from services.kafka import ensure_topics, log_ends
-from services.operator_tokens import Operator
-from services.ports import is_free
+from services.machine.operator_tokens import Operator
+from services.machine.ports import is_free
 from services.postgres import Connection, House, Role, connect
 from services.settings import Settings
+from services.web.auth import NewToken, create_token
 from tests.faults.failpoints import Counts, Deed
 from tests.faults.processes import ForkServer, Process
 from tests.servers import settings_of

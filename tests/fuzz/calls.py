@@ -31,7 +31,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from services.auth import DEFAULT_SCOPES, KINDS
+from services.web.auth import DEFAULT_SCOPES, KINDS
 from tests.fuzz import wire
 from tests.fuzz.world import World, event
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from services.auth import KINDS
+from services.web.auth import KINDS
 from tests.fuzz import wire
 from tests.fuzz.wire import Line
 from tests.fuzz.world import World

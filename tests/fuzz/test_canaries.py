@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from services.children import SERVICES, child_environment
+from services.machine.children import SERVICES, child_environment
 from tests.fuzz.canaries import Canary, canaries
 from tests.servers import VARIABLE
 

@@ -4,7 +4,7 @@ import ast
 import asyncio
 import inspect
 
-from services import auth
+from services.web import auth
 from tests.fuzz.forgeries import ALTERED, DOORS, sealed, try_all
 
 FORGERIES = 2_000

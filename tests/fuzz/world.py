@@ -19,13 +19,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from schemas.events import TOPICS
 from schemas.periods import Month, Week
-from services.auth import KINDS, Kind, NewToken, create_token, revoke_token
-from services.children import SERVICES, Child, await_ready, start_child, stop_children
 from services.folding import caught_up
 from services.kafka import ensure_topics, log_ends
-from services.ports import choose_port
+from services.machine.children import SERVICES, Child, await_ready, start_child, stop_children
+from services.machine.ports import choose_port
 from services.postgres import House, connect
 from services.settings import CHOSEN, Settings, write_private
+from services.web.auth import KINDS, Kind, NewToken, create_token, revoke_token
 
 READS: dict[House, tuple[str, ...]] = {
     "ingest": ("directory",),

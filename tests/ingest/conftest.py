@@ -14,14 +14,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from schemas.events import TOPICS
-from services.auth import Kind, NewToken, create_token, revoke_token
 from services.ingest.api import PRODUCER, WRITER_POOL
 from services.ingest.app import build_app, build_ops
 from services.ingest.store import load_firms_of_placements
 from services.kafka import ensure_topics, log_ends
 from services.postgres import connect
-from services.serving import serve
 from services.settings import Settings
+from services.web.auth import Kind, NewToken, create_token, revoke_token
+from services.web.serving import serve
 
 
 @dataclass(frozen=True)

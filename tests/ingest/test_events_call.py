@@ -10,8 +10,8 @@ import pytest
 
 from services.ingest.api import refusal_of
 from services.kafka import log_ends
-from services.problems import Problem
 from services.producer import OutcomeUnknown, Overloaded, RecordTooLarge
+from services.web.problems import Problem
 from tests.ingest.conftest import PLACED, event, raw, running
 
 BATCH = "application/cloudevents-batch+json"

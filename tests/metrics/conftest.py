@@ -10,14 +10,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from services.auth import Kind, NewToken, create_token
 from services.folding import caught_up
 from services.kafka import ensure_topics, log_ends
 from services.metrics.app import build_app, build_ops
 from services.metrics.consumer import READING
 from services.postgres import Connection, connect
-from services.serving import serve
 from services.settings import Settings
+from services.web.auth import Kind, NewToken, create_token
+from services.web.serving import serve
 from tests.log import put
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.auth import Kind, NewToken, create_token
 from services.kafka import ensure_topics, log_ends
 from services.postgres import connect
 from services.settings import Settings
+from services.web.auth import Kind, NewToken, create_token
 from tests.faults.conftest import folder, own_kafka, own_postgres
 
 __all__ = ["folder", "own_kafka", "own_postgres"]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from services.embedded_postgres import EmbeddedPostgres
+from services.machine.embedded_postgres import EmbeddedPostgres
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from aiohttp.test_utils import TestServer
 
 from services.billing.api import ROUTES
 from services.folding import rebuild
-from services.http import make_app
 from services.postgres import connect
+from services.web.http import make_app
 from tests.billing.test_month_run import amended
 from tests.billing.test_run_worker import of_firm
 from tests.log import DIRECTORY, entry, event, put

@@ -52,7 +52,7 @@ from services.billing.api.timesheets import (
     approve_timesheets,
     get_timesheets,
 )
-from services.http import Route
+from services.web.http import Route
 
 __all__ = ["ROUTES", "SETTINGS", "WRITER_POOL"]
 

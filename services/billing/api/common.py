@@ -13,17 +13,17 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from schemas.money import amount_text, minor_digits
 from schemas.periods import Month
 from services.billing.store import SQL
-from services.http import (
-    OFFICE_POOL,
-    Problem,
-    principal_of,
-)
 from services.postgres import (
     Connection,
     office_transaction,
 )
-from services.routes import KEY_HEADER, KEY_PATTERN
 from services.settings import Settings
+from services.web.http import (
+    OFFICE_POOL,
+    Problem,
+    principal_of,
+)
+from services.web.routes import KEY_HEADER, KEY_PATTERN
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 WRITER_POOL: Final = web.AppKey("writer_pool", asyncpg.Pool)

@@ -25,7 +25,11 @@ from services.billing.books import Document, Mismatch
 from services.billing.explain import explain
 from services.billing.invoices import invoice_csv, read_document
 from services.billing.store import SQL
-from services.http import (
+from services.postgres import (
+    Connection,
+    firm_transaction,
+)
+from services.web.http import (
     FIRM_POOL,
     Problem,
     body_of,
@@ -33,10 +37,6 @@ from services.http import (
     json_response,
     principal_of,
     query_of,
-)
-from services.postgres import (
-    Connection,
-    firm_transaction,
 )
 
 

@@ -15,7 +15,7 @@ from services.billing import store
 from services.billing.api.common import Body, MonthText, RateText, office
 from services.billing.books import ANY, Increment, Rate, Terms
 from services.billing.terms import terms_for
-from services.http import (
+from services.web.http import (
     Problem,
     body_of,
     firm_view,

@@ -24,14 +24,14 @@ from services.billing.api.common import (
     request_key,
 )
 from services.billing.store import SQL
-from services.http import (
+from services.postgres import TRANSACTION_SECONDS, Connection, borrowed
+from services.web.http import (
     Problem,
     body_of,
     json_response,
     principal_of,
     query_of,
 )
-from services.postgres import TRANSACTION_SECONDS, Connection, borrowed
 
 REPLAYED_MAX = 50  # firms a call: an answer comes within its deadline
 

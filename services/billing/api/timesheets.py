@@ -10,7 +10,12 @@ from schemas.fields import Id
 from services.billing import store
 from services.billing.api.common import Body
 from services.billing.books import BookEntry
-from services.http import (
+from services.postgres import (
+    append_audit,
+    firm_transaction,
+    office_transaction,
+)
+from services.web.http import (
     FIRM_POOL,
     OFFICE_POOL,
     Problem,
@@ -19,11 +24,6 @@ from services.http import (
     json_response,
     principal_of,
     query_of,
-)
-from services.postgres import (
-    append_audit,
-    firm_transaction,
-    office_transaction,
 )
 
 

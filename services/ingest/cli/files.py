@@ -20,7 +20,7 @@ from services.ingest.cli.terminal import AsJson, TokenText, Url, err, fail
 from services.ingest.imports import FORMATS, Format, read_stints
 from services.ingest.mapping import Rules
 from services.ingest.rows import FileRefused, Stint
-from services.operator_tokens import operator_token
+from services.machine.operator_tokens import operator_token
 from services.settings import Settings, load
 
 SHOWN_MAX: Final = 50

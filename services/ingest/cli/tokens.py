@@ -12,7 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.auth import (
+from services.ingest.cli.terminal import AsJson, err, fail
+from services.machine.operator_tokens import Operator
+from services.postgres import Connection, connect
+from services.settings import Settings, load
+from services.web.auth import (
     ALL,
     DEFAULT_SCOPES,
     KINDS,
@@ -23,11 +27,7 @@ from services.auth import (
     list_tokens,
     revoke_token,
 )
-from services.ingest.cli.terminal import AsJson, err, fail
-from services.operator_tokens import Operator
-from services.postgres import Connection, connect
-from services.problems import Problem
-from services.settings import Settings, load
+from services.web.problems import Problem
 
 Found = TypeVar("Found")
 tokens = typer.Typer(no_args_is_help=True, help="Who may speak: make, list and revoke tokens.")

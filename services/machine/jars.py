@@ -1,6 +1,6 @@
 """Apache Kafka's jars: fetched once per user by Maven coordinate, checked against a lock.
 
-`python -m services.jars` resolves the lock's roots again and writes it anew.
+`python -m services.machine.jars` resolves the lock's roots again and writes it anew.
 """
 
 import fcntl
@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
-LOCK: Final = Path(__file__).parent.parent / "deploy" / "kafka" / "jars.lock.toml"
+LOCK: Final = Path(__file__).parent.parent.parent / "deploy" / "kafka" / "jars.lock.toml"
 FETCHES_AT_ONCE: Final = 4
 HEADER: Final = """\
 # Apache Kafka and all that it needs to run as one KRaft node, by Maven coordinate. No binding of
 # log4j: its parent would pull older clients onto the class path; slf4j-simple writes to stderr.
-# Written by `python -m services.jars` from the roots.
+# Written by `python -m services.machine.jars` from the roots.
 """
 OFFLINE: Final = (
     "Apache Kafka's jars come once from the Maven registry: connect to it, or set "

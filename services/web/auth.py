@@ -19,9 +19,9 @@ import asyncpg
 from pydantic import SecretStr
 
 from services.postgres import LOOK_SECONDS, Actor, Connection, Pool, append_audit, borrowed
-from services.problems import Problem, not_found, unauthorized
-from services.shared_reads import SharedRead
 from services.sql import queries
+from services.web.problems import Problem, not_found, unauthorized
+from services.web.shared_reads import SharedRead
 
 Kind = Literal["tracker", "firm", "qa", "connection", "finance", "approver", "admin", "auditor"]
 Scope = Literal[

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from services.auth import authenticate, read_tokens
-from services.children import child_environment, last_words, probe
-from services.installation import PortTaken, running
-from services.operator_tokens import ensure_operator_tokens, operator_token
+from services.machine.children import child_environment, last_words, probe
+from services.machine.installation import PortTaken, running
+from services.machine.operator_tokens import ensure_operator_tokens, operator_token
 from services.postgres import open_pool
 from services.settings import Settings, load
+from services.web.auth import authenticate, read_tokens
 
 
 def test_servers_that_are_given_are_used_and_none_are_started(settings):

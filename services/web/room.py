@@ -10,7 +10,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
-from services.problems import Problem, unavailable
+from services.web.problems import Problem, unavailable
 
 REFUSED: Final = Counter(
     "turnsheet_http_overloaded_total", "Requests refused for want of room, by what was full.",

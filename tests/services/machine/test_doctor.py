@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from services.children import SERVICES
-from services.doctor import examine, report
-from services.installation import running
+from services.machine.children import SERVICES
+from services.machine.doctor import examine, report
+from services.machine.installation import running
 from services.settings import Settings, environment_name
 
 

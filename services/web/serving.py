@@ -14,10 +14,10 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from services.deadlines import GuardedSite, Limits
 from services.logs import set_up_logs
 from services.postgres import House
 from services.settings import Settings
+from services.web.deadlines import GuardedSite, Limits
 
 Check = Callable[[], Awaitable[str | None]]
 CHECK_SECONDS: Final = 3.0

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.children import CHILDREN, SERVICES, end_orphans, find_orphans, note_children
-from services.ownership import AlreadyOwned, find_owner, owned
+from services.machine.children import CHILDREN, SERVICES, end_orphans, find_orphans, note_children
+from services.machine.ownership import AlreadyOwned, find_owner, owned
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-c", "from services.cli import main; main()"]

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services import jars
-from services.jars import LOCK, Jar, JarsUnavailable, ensure_jars, missing_jars, read_lock
+from services.machine import jars
+from services.machine.jars import LOCK, Jar, JarsUnavailable, ensure_jars, missing_jars, read_lock
 
 
 @pytest.fixture

@@ -16,18 +16,6 @@ from aiokafka.errors import KafkaError
 from pydantic import BaseModel, SecretStr
 from pydantic_core import to_json
 
-from services import openapi
-from services.auth import Principal, authenticate, read_tokens, require_firm
-from services.bodies import (
-    INLINE_BYTES,
-    adapter,
-    check_media,
-    read_body,
-    read_json,
-    read_path,
-    read_query,
-)
-from services.deadlines import Connection, Limits, problem_of, problem_response
 from services.postgres import (
     LOOK_SECONDS,
     House,
@@ -38,13 +26,25 @@ from services.postgres import (
     open_pool,
 )
 from services.postgres import Connection as PostgresConnection
-from services.problems import Fault, Problem, not_found, unavailable
-from services.room import Room
-from services.routes import Handler, Route, check_routes
-from services.serving import make_ops_app, run_service
 from services.settings import Settings, SettingsRefused
-from services.shared_reads import SharedRead
-from services.telemetry import REQUEST_SECONDS, REQUESTS
+from services.web import openapi
+from services.web.auth import Principal, authenticate, read_tokens, require_firm
+from services.web.bodies import (
+    INLINE_BYTES,
+    adapter,
+    check_media,
+    read_body,
+    read_json,
+    read_path,
+    read_query,
+)
+from services.web.deadlines import Connection, Limits, problem_of, problem_response
+from services.web.problems import Fault, Problem, not_found, unavailable
+from services.web.room import Room
+from services.web.routes import Handler, Route, check_routes
+from services.web.serving import make_ops_app, run_service
+from services.web.shared_reads import SharedRead
+from services.web.telemetry import REQUEST_SECONDS, REQUESTS
 
 __all__ = [
     "FIRM_POOL",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.shared_reads import SharedRead
+from services.web.shared_reads import SharedRead
 
 
 class Table:

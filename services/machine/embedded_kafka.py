@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import psutil
 
-from services.jars import ensure_jars
-from services.ports import choose_port
+from services.machine.jars import ensure_jars
+from services.machine.ports import choose_port
 
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 5

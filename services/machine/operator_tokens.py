@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from services.auth import ALL, Kind, NewToken, authenticate, create_token, read_tokens
 from services.postgres import connect, open_pool
-from services.problems import Problem
 from services.settings import Settings, write_private
+from services.web.auth import ALL, Kind, NewToken, authenticate, create_token, read_tokens
+from services.web.problems import Problem
 
 FILE: Final = "tokens.json"
 KINDS: Final[tuple[Kind, ...]] = ("admin", "finance")

@@ -17,8 +17,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.web_request import BaseRequest
 
-from services.crowd import Crowd, Stage
-from services.problems import MEDIA_TYPE, Problem, unavailable
+from services.web.crowd import Crowd, Stage
+from services.web.problems import MEDIA_TYPE, Problem, unavailable
 
 BACKLOG = 1_024
 READ_BYTES = 65_536

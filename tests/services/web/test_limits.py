@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from services.crowd import Crowd, Stage
-from services.deadlines import Limits
-from services.http import Route, json_response, read_raw
-from services.problems import Problem
-from services.room import Room
-from services.serving import FILES_RESERVED
 from services.settings import Settings
-from tests.services.test_http import running
+from services.web.crowd import Crowd, Stage
+from services.web.deadlines import Limits
+from services.web.http import Route, json_response, read_raw
+from services.web.problems import Problem
+from services.web.room import Room
+from services.web.serving import FILES_RESERVED
+from tests.services.web.test_http import running
 
 HALF = b"GET /v1/look HTTP/1.1\r\nHost: x\r\n"
 LOOK = b"GET /v1/look HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -300,8 +300,8 @@ async def test_what_one_process_takes_on_is_told():
 
 FIT = """
 import resource, sys
-from services.deadlines import Limits
-from services.serving import fit_files
+from services.web.deadlines import Limits
+from services.web.serving import fit_files
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
 print(fit_files(Limits(connections=300)).connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services import embedded_postgres
-from services.embedded_kafka import new_kafka
-from services.embedded_postgres import new_postgres, place
+from services.machine import embedded_postgres
+from services.machine.embedded_kafka import new_kafka
+from services.machine.embedded_postgres import new_postgres, place
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from services.children import (
+from services.kafka import ensure_topics, ready
+from services.machine.children import (
     CHILDREN,
     SERVICES,
     Child,
@@ -26,13 +27,12 @@ from services.children import (
     start_child,
     stop_children,
 )
-from services.embedded_kafka import EmbeddedKafka, new_kafka
-from services.embedded_postgres import EmbeddedPostgres, new_postgres, place
-from services.kafka import ensure_topics, ready
+from services.machine.embedded_kafka import EmbeddedKafka, new_kafka
+from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres, place
+from services.machine.operator_tokens import ensure_operator_tokens
+from services.machine.ownership import owned
+from services.machine.ports import choose_port, is_free
 from services.migrations import migrate
-from services.operator_tokens import ensure_operator_tokens
-from services.ownership import owned
-from services.ports import choose_port, is_free
 from services.settings import CHOSEN, Settings, environment_name, read_chosen, write_private
 
 PORTS: Final = tuple(f"{name}{kind}_port" for name in SERVICES for kind in ("", "_ops"))

@@ -10,13 +10,13 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from aiokafka.errors import KafkaConnectionError
 
-from services.children import SERVICES, find_orphans, probe
-from services.embedded_kafka import KafkaFailed, find_java
-from services.embedded_postgres import PostgresFailed, check_can_run
-from services.jars import cache_folder, missing_jars
 from services.kafka import TopicRefused, ready
 from services.kafka_clients import find_obstacle
-from services.ownership import find_owner
+from services.machine.children import SERVICES, find_orphans, probe
+from services.machine.embedded_kafka import KafkaFailed, find_java
+from services.machine.embedded_postgres import PostgresFailed, check_can_run
+from services.machine.jars import cache_folder, missing_jars
+from services.machine.ownership import find_owner
 from services.settings import Settings, describe, load, unknown_names
 
 START_IT: Final = "run `turnsheet up`"

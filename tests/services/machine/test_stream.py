@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from services.stream import LogStream, render
+from services.machine.stream import LogStream, render
 
 STARTED = json.dumps(
     {"event": "service_started", "level": "info", "timestamp": "2026-07-01T12:31:39.5Z",

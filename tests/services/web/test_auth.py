@@ -12,8 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from services import auth
-from services.auth import (
+from services.postgres import connect, open_pool
+from services.web import auth
+from services.web.auth import (
     DEFAULT_SCOPES,
     KINDS,
     SCOPES,
@@ -26,8 +27,7 @@ from services.auth import (
     require_firm,
     revoke_token,
 )
-from services.postgres import connect, open_pool
-from services.problems import Problem
+from services.web.problems import Problem
 
 PEPPER = SecretStr("a pepper")
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from services.bodies import adapter
-from services.problems import MEDIA_TYPE, ProblemDocument
-from services.routes import JSON, KEY_HEADER, KEY_PATTERN, Route
+from services.web.bodies import adapter
+from services.web.problems import MEDIA_TYPE, ProblemDocument
+from services.web.routes import JSON, KEY_HEADER, KEY_PATTERN, Route
 
 Document: TypeAlias = dict[str, Any]
 _Key: TypeAlias = tuple[int, Literal["request", "response", "problem"]]

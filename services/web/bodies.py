@@ -11,9 +11,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from schemas.strict_json import Unreadable, parse, pointer_of
-from services.deadlines import Limits, sending
-from services.problems import Fault, Problem
-from services.room import Place
+from services.web.deadlines import Limits, sending
+from services.web.problems import Fault, Problem
+from services.web.room import Place
 
 _FAULTS_MAX: Final = 100
 INLINE_BYTES: Final = 65_536

@@ -20,8 +20,10 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from services.auth import NewToken, create_token
-from services.http import (
+from services.postgres import connect
+from services.settings import Settings, SettingsRefused
+from services.web.auth import NewToken, create_token
+from services.web.http import (
     Limits,
     Problem,
     Route,
@@ -35,10 +37,8 @@ from services.http import (
     query_of,
     read_raw,
 )
-from services.postgres import connect
-from services.routes import RouteError, check_routes
-from services.serving import serve
-from services.settings import Settings, SettingsRefused
+from services.web.routes import RouteError, check_routes
+from services.web.serving import serve
 
 
 class Order(BaseModel):
@@ -814,7 +814,7 @@ async def test_a_stop_lets_a_request_end(plain):
 
 
 SERVICE = """
-from services.http import Route, json_response, make_app, make_ops_app, run_service
+from services.web.http import Route, json_response, make_app, make_ops_app, run_service
 from services.settings import load
 
 async def look(request):

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import psutil
 
-from services.ports import choose_port
+from services.machine.ports import choose_port
 
 OWNER: Final = "turnsheet"
 DATABASE: Final = "turnsheet"

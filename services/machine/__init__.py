@@ -1,0 +1,1 @@
+"""One machine: running Postgres, Kafka and the three services on it, and looking after them."""
