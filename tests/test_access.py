@@ -18,9 +18,23 @@ from services.web.routes import Route
 
 TABLES: dict[House, Sequence[Route]] = {"ingest": INGEST, "metrics": METRICS, "billing": BILLING}
 NOW = datetime.now(UTC)
+ALL_SCOPES = sorted({scope for all_ in DEFAULT_SCOPES.values() for scope in all_})
 
 # What anyone may call. A new name here is a decision.
 OPEN = {("GET", "/v1/metric-definitions")}
+
+
+# Calls whose address names no firm, and that whoever is bound to a firm may make all the same: they
+# look at the bindings themselves. A new name here is a decision too.
+OF_OWN_FIRMS = {
+    ("POST", "/v1/events"),
+    ("POST", "/v1/imports"),
+    ("GET", "/v1/invoices"),
+    ("GET", "/v1/invoices/{invoice}"),
+    ("GET", "/v1/invoices/{invoice}.csv"),
+    ("GET", "/v1/invoices/{invoice}.json"),
+    ("GET", "/v1/invoices/{invoice}/lines/{line}/explain"),
+}
 
 
 class Admin:
@@ -92,10 +106,29 @@ async def test_a_foreign_firm_is_not_there_for_anyone_bound_to_another(settings,
 
 
 @pytest.mark.parametrize("house", TABLES)
+async def test_what_is_the_offices_is_refused_to_whoever_is_bound_to_a_firm(settings, house):
+    """Rates, runs and decisions about invoices are of all firms: one firm's finance has no say."""
+    made = await tokens(settings, scopes=ALL_SCOPES)
+    async with asking(settings, house) as ask:
+        for route in TABLES[house]:
+            if route.office:
+                status, body = await ask(route, made["finance"])
+                assert (status, b'"office_only"' in body) == (403, True), route.path
+
+
+def test_a_call_that_names_no_firm_is_the_offices_or_named_here():
+    found = {
+        (route.method, route.path)
+        for table in TABLES.values()
+        for route in table
+        if route.scope is not None and "firm" not in route.names and not route.office
+    }
+    assert found == OF_OWN_FIRMS
+
+
+@pytest.mark.parametrize("house", TABLES)
 async def test_a_revoked_token_opens_nothing(settings, house):
-    made = await tokens(
-        settings, scopes=sorted({s for all_ in DEFAULT_SCOPES.values() for s in all_})
-    )
+    made = await tokens(settings, scopes=ALL_SCOPES)
     conn = await connect(settings, "identity", "writer")
     await conn.execute("update token set revoked_at = now()")
     await conn.close()

@@ -349,6 +349,10 @@ async def _admit(request: web.Request, route: Route) -> None:
         raise Problem(
             403, "scope_missing", "This token may not do this", detail=f"It needs {route.scope}"
         )
+    if route.office and not principal.sees_all_firms:
+        raise Problem(
+            403, "office_only", "This token may not do this", detail='It needs firms: ["*"]'
+        )
     if "firm" in route.names:
         require_firm(principal, request.match_info["firm"])
 

@@ -30,6 +30,7 @@ class Route:
     response  the model of the answer, `media` its type, `status` its code when all went well
     refusals  statuses of problems that this call has, besides those of every call of its sort
     headers   headers of the answer when all went well, each with what it says
+    office    only for whoever sees all firms: what it reads or changes is not one firm's
     keyed     the call has to carry an Idempotency-Key, under which it is safe to repeat
 
     A variable {firm} is checked against the token's bindings before anything else is looked at.
@@ -49,6 +50,7 @@ class Route:
     status: int = 200
     refusals: tuple[int, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    office: bool = False
     keyed: bool = False
     description: str = ""
     tags: tuple[str, ...] = ()
@@ -79,6 +81,8 @@ def check_routes(routes: Sequence[Route]) -> None:
         seen.add(place)
         if route.scope is not None and route.scope not in SCOPES:
             raise RouteError(f"{name}: there is no scope {route.scope}")
+        if route.office and (route.scope is None or "firm" in route.names):
+            raise RouteError(f"{name}: a call of the office has a scope, and is not one firm's")
         if "firm" in route.names and route.scope is None:
             raise RouteError(f"{name}: a firm's data needs a scope")
         if route.request is not None and route.raw:

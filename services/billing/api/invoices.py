@@ -119,7 +119,9 @@ def _issued(row: asyncpg.Record) -> Document:
 async def approve_invoice(request: web.Request) -> web.StreamResponse:
     """Approve a draft."""
     request_key(request)
-    async with _invoice(request, "approve_invoice") as (conn, row):
+    invoice_id = request.match_info["invoice"]
+    async with office(request, "approve_invoice", invoice_id) as conn:
+        row = await find(conn, invoice_id)
         await jobs.approve(conn, row, actor=principal_of(request).id)
         body = invoice_out(await find(conn, row["invoice_id"]))
     return json_response(request, body)
@@ -129,7 +131,9 @@ async def issue_invoice(request: web.Request) -> web.StreamResponse:
     """Issue an approved invoice: it gets its number and never changes again."""
     request_key(request)
     told = body_of(request, IssueIn)
-    async with _invoice(request, "issue_invoice") as (conn, row):
+    invoice_id = request.match_info["invoice"]
+    async with office(request, "issue_invoice", invoice_id) as conn:
+        row = await find(conn, invoice_id)
         actor = principal_of(request).id
         await jobs.issue(conn, row["firm_id"], row["invoice_id"], told.invoice_date, actor=actor)
         body = invoice_out(await find(conn, row["invoice_id"]))
