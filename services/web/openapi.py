@@ -118,6 +118,8 @@ def _operation(
     if route.scope is not None:
         operation["security"] = [{"token": []}]
         operation["x-scope"] = route.scope
+    if route.office:
+        operation["x-firms"] = "*"
     if route.accepts:
         operation["requestBody"] = {
             "required": True,
@@ -246,9 +248,14 @@ def page(document: Document) -> str:
     )
 
 
+def _needs(operation: Document) -> str:
+    reach = " of all firms" if operation.get("x-firms") == "*" else ""
+    return f"{operation.get('x-scope', 'no token')}{reach}"
+
+
 def _section(path: str, method: str, operation: Document) -> str:
     facts = [
-        ("needs", operation.get("x-scope", "no token")),
+        ("needs", _needs(operation)),
         *((p["in"], _parameter(p)) for p in operation["parameters"]),
         ("answers", ", ".join(operation["responses"])),
     ]
