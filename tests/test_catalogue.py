@@ -266,7 +266,7 @@ def statements():
         if "-- name:" not in path.read_text(encoding="utf-8"):
             continue
         home = path.relative_to(SERVICES).parts[0]
-        homes = {"auth.sql": ("identity",)}.get(home, ("ingest", "metrics", "billing"))
+        homes = {"web": ("identity",)}.get(home, ("ingest", "metrics", "billing"))
         for house in (home,) if home in HOUSES else homes:
             yield pytest.param(path, house, id=f"{path.relative_to(SERVICES)}-{house}")
 

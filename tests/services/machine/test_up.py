@@ -16,7 +16,7 @@ import pytest
 from services.machine.children import CHILDREN, SERVICES, end_orphans, find_orphans, note_children
 from services.machine.ownership import AlreadyOwned, find_owner, owned
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 COMMAND = [sys.executable, "-c", "from services.cli import main; main()"]
 CTRL_C_SECONDS = 10
 READY_SECONDS = 90
