@@ -266,7 +266,10 @@ def refused(tour: Tour, operation: Any) -> Iterator[tuple[Case, str | None]]:
             for name, value in nowhere.path_parameters.items()
             if name in {"line", "iso_week", "metric"}
         }
-        yield nowhere, "finance-1" if who == "finance" else who
+        bound = who == "finance" and raw.get("x-firms") != "*"
+        yield nowhere, "finance-1" if bound else who
+    if raw.get("x-firms") == "*":
+        yield meant(tour, operation), "finance-1"
     strange = meant(tour, operation)
     strange.query = {**(strange.query or {}), "nobody_knows": "1"}
     yield strange, who
