@@ -12,6 +12,7 @@ from schemas.segments import split
 from services.billing import store
 from services.billing.books import BookEntry, FirmBooks, OtherSpan, Reference, RunCut
 from services.billing.overlaps import days, spans
+from services.billing.reused import sharing_an_id
 from services.directories import load_directory
 from services.failures import Failure, attempt
 from services.folding import load_facts
@@ -113,7 +114,8 @@ async def _entries_inside(
 ) -> dict[str, BookEntry]:
     """Read a firm's entries as the cut shows them, split by its directory inside the cut."""
     entries = await store.load_entries(conn, firm_id)
-    reused = await store.load_reused_ids(conn, firm_id, cut)
+    sharing = await load_facts(conn, await store.load_sharing_ids(conn, firm_id, cut))
+    reused = sharing_an_id(sharing, cut)
     moved = any(key.kind in DIRECTORY_KINDS for key in outside)
     late = [key for key in outside if key.kind == "entry"]
     facts = await load_facts(conn, late)

@@ -57,20 +57,16 @@ select kind, entity_id from refold where firm_id = $1;
 select distinct kind, entity_id from fact
 where firm_id = $1 and kind in ('firm', 'placement') order by kind, entity_id;
 
--- name: load_reused_ids
--- Entries under whose event id another entity of the firm and topic has an event too, inside a cut.
-with inside as (
-    select f.* from fact f
-    join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
-      on c.topic = f.topic and c.partition = f.partition and f."offset" < c."end"
-    where f.firm_id = $1 and f.type <> 'turnsheet.event.retracted.v1'
-      and (f.kind <> 'entry' or f.event_time <= $5)
-), shared as (
-    select topic, source, event_id from inside
-    group by topic, source, event_id having count(distinct (kind, entity_id)) > 1
-)
-select distinct f.entity_id from inside f join shared using (topic, source, event_id)
-where f.kind = 'entry';
+-- name: load_sharing_ids
+-- Entries under whose event id another entry of the firm was sent an event too, inside a cut; one
+-- pass over the firm's facts, for it asks in every run. Retractions are for the fold to judge.
+select distinct unnest(array_agg(f.entity_id)) as entity_id
+from fact f
+join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
+  on c.topic = f.topic and c.partition = f.partition and f."offset" < c."end"
+where f.firm_id = $1 and f.kind = 'entry' and f.type <> 'turnsheet.event.retracted.v1'
+  and f.event_time <= $5
+group by f.source, f.event_id having min(f.entity_id) <> max(f.entity_id);
 
 -- name: load_rates
 -- The card as it stood at an instant: in force then, for all firms or for this one.

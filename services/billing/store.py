@@ -120,10 +120,10 @@ async def load_directory_keys(conn: Connection, firm_id: str) -> list[EntityKey]
     return [EntityKey(firm_id, row["kind"], row["entity_id"]) for row in rows]
 
 
-async def load_reused_ids(conn: Connection, firm_id: str, cut: Cut) -> frozenset[str]:
-    """List entries whose event id stands under another entity too, inside a cut."""
-    rows = await conn.fetch(SQL.load_reused_ids, firm_id, *_ends_columns(cut.ends), cut.instant)
-    return frozenset(row["entity_id"] for row in rows)
+async def load_sharing_ids(conn: Connection, firm_id: str, cut: Cut) -> list[EntityKey]:
+    """List entries whose event id came under another entry too, inside a cut, retracted or not."""
+    rows = await conn.fetch(SQL.load_sharing_ids, firm_id, *_ends_columns(cut.ends), cut.instant)
+    return [EntityKey(firm_id, "entry", row["entity_id"]) for row in rows]
 
 
 async def load_facts_of_entries(
