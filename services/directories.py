@@ -71,6 +71,11 @@ async def load_directory(conn: Connection, firm_id: str) -> Directory:
     )
 
 
+async def knows_firm(conn: Connection, firm_id: str) -> bool:
+    """Say whether the directory has told us of a firm."""
+    return bool(await conn.fetch(SQL.load_firms, [firm_id]))
+
+
 async def share_timelines(conn: Connection, facts: Mapping[EntityKey, Sequence[Fact]]) -> Timelines:
     """Lock in share the firms and placements that facts name, then read their timelines.
 

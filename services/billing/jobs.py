@@ -34,7 +34,7 @@ from services.log_applying import STORE_ERRORS
 from services.log_reader import wait_or_stop
 from services.postgres import Connection, append_audit, connect
 from services.settings import Settings
-from services.web.problems import Problem
+from services.web.problems import Problem, not_found
 
 TOPICS = ("directory", "time-events")
 IDLE_SECONDS = 0.2
@@ -268,7 +268,7 @@ async def replay(
     """
     run = await conn.fetchrow(SQL.load_run, run_id)
     if run is None:
-        raise Problem(404, "not_found", "There is no such thing")
+        raise not_found()
     coverage = await _coverage(conn, run)
     if not coverage.same:
         raise Problem(409, "log_replaced", "The run's positions are those of a log that is gone")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from schemas.money import amount_text, minor_digits
 from schemas.periods import Month
 from services.billing.store import SQL
+from services.directories import knows_firm
 from services.postgres import (
     Connection,
     office_transaction,
@@ -21,6 +22,7 @@ from services.settings import Settings
 from services.web.http import (
     OFFICE_POOL,
     Problem,
+    not_found,
     principal_of,
 )
 from services.web.routes import KEY_HEADER, KEY_PATTERN
@@ -84,9 +86,15 @@ def invoice_out(row: asyncpg.Record) -> dict[str, Any]:
     }
 
 
+async def require_known(conn: Connection, firm_id: str) -> None:
+    """Raise Problem 404 while the directory has not told us of a firm."""
+    if not await knows_firm(conn, firm_id):
+        raise not_found()
+
+
 async def find(conn: Connection, invoice_id: str) -> Any:
     """Find an invoice by id or number. Raises Problem 404."""
     row = await conn.fetchrow(SQL.find_invoice, invoice_id)
     if row is None:
-        raise Problem(404, "not_found", "There is no such thing")
+        raise not_found()
     return row

@@ -35,6 +35,7 @@ from services.web.http import (
     body_of,
     bytes_response,
     json_response,
+    not_found,
     principal_of,
     query_of,
 )
@@ -70,7 +71,7 @@ async def _invoice(request: web.Request, action: str) -> AsyncIterator[tuple[Con
             if row is not None and row["state"] == "issued":
                 yield conn, row
                 return
-    raise Problem(404, "not_found", "There is no such thing")
+    raise not_found()
 
 
 async def list_invoices(request: web.Request) -> web.StreamResponse:
@@ -149,7 +150,7 @@ async def explain_line(request: web.Request) -> web.StreamResponse:
         told = explain(document, number, [d for d in others if d.number != document.number])
         if isinstance(told, Mismatch):
             if told.code == "unknown_line":
-                raise Problem(404, "not_found", "There is no such thing")
+                raise not_found()
             raise Problem(409, f"mismatch_{told.code}", "The line does not add up")
         rows = told.issued.line.rows
         facts = await store.load_facts_of_entries(

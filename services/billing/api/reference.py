@@ -12,7 +12,7 @@ from schemas.fields import Currency, Id, Phase, Role
 from schemas.money import parse_rate, rate_text
 from schemas.periods import Month
 from services.billing import store
-from services.billing.api.common import Body, MonthText, RateText, office
+from services.billing.api.common import Body, MonthText, RateText, office, require_known
 from services.billing.books import ANY, Increment, Rate, Terms
 from services.billing.terms import terms_for
 from services.web.http import (
@@ -103,6 +103,8 @@ async def get_terms(request: web.Request) -> web.StreamResponse:
     async with firm_view(request, firm_id, "read_terms") as conn:
         now = await store.read_clock(conn)
         versions = await store.load_terms(conn, firm_id, now)
+        if not versions:  # they may be set before the directory tells of the firm
+            await require_known(conn, firm_id)
     current = terms_for(versions, Month.of(now.date()))
     body = {"current": _terms_out(current), "versions": [_terms_out(t) for t in versions]}
     return json_response(request, body)

@@ -29,6 +29,7 @@ from services.web.http import (
     Problem,
     body_of,
     json_response,
+    not_found,
     principal_of,
     query_of,
 )
@@ -66,7 +67,7 @@ async def get_run(request: web.Request) -> web.StreamResponse:
 async def _run_out(conn: Connection, run_id: str) -> dict[str, Any]:
     run = await conn.fetchrow(SQL.load_run, run_id)
     if run is None:
-        raise Problem(404, "not_found", "There is no such thing")
+        raise not_found()
     firms = await conn.fetch(SQL.load_run_firms, run_id)
     done = sum(row["done"] for row in firms)
     return {
@@ -128,7 +129,7 @@ async def issue_run(request: web.Request) -> web.StreamResponse:
         run = await conn.fetchrow(SQL.load_run, run_id)
         firms = await conn.fetch(SQL.load_run_firms, run_id)
     if run is None:
-        raise Problem(404, "not_found", "There is no such thing")
+        raise not_found()
     if run["dry_run"] or not run["listed"] or not all(row["done"] for row in firms):
         raise Problem(409, "run_not_issuable", "A dry run, or one under way, issues nothing")
     issued, settled, refused = [], [], []

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from schemas.fields import Id
 from services.billing import store
-from services.billing.api.common import Body
+from services.billing.api.common import Body, require_known
 from services.billing.books import BookEntry
 from services.postgres import (
     append_audit,
@@ -57,6 +57,7 @@ async def get_timesheets(request: web.Request) -> web.StreamResponse:
     """Show a firm's entries of some service dates, with the version that an approval names."""
     firm_id, asked = request.match_info["firm"], query_of(request, TimesheetQuery)
     async with firm_view(request, firm_id, "read_timesheets") as conn:
+        await require_known(conn, firm_id)
         books = await store.load_entries(conn, firm_id)
         approved = await store.load_approvals(conn, firm_id, await store.read_clock(conn))
     rows = [
@@ -90,6 +91,7 @@ async def approve_timesheets(request: web.Request) -> web.StreamResponse:
         else firm_transaction(request.app[FIRM_POOL], firm_id)
     )
     async with opened as conn:
+        await require_known(conn, firm_id)
         pairs = {(pair.entry_id, pair.version) for pair in told.entries}
         if told.from_date is not None and told.to_date is not None:
             for book in (await store.load_entries(conn, firm_id)).values():
