@@ -1,9 +1,9 @@
 """Topics: made with settings we name, verified against them, and how far their logs reach."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -19,7 +19,7 @@ from aiokafka.errors import (
 from schemas.events import TOPICS
 from services.kafka_clients import access, find_obstacle, stop_consumer, stop_producer
 from services.settings import Settings
-from services.topic_ids import see_topics
+from services.topic_ids import TopicsSeen, see_topics
 
 READY_TOPIC: Final = "ready"
 RECORD_BYTES_MAX: Final = 1_048_576
@@ -154,30 +154,55 @@ async def _describe(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[str, 
     return found
 
 
+class LogSeen(NamedTuple):
+    """How far logs reach: the offset of the next record by (topic, partition), topics' ids."""
+
+    ends: Mapping[tuple[str, int], int]
+    ids: Mapping[str, UUID]
+
+
+async def see_log(settings: Settings, topics: Sequence[str], seconds: float) -> LogSeen:
+    """Look how far topics reach (full names, prefix included). Raises `KafkaUnreached` in time.
+
+    A broker that stands still is not waited for: what was begun ends by itself, unheard.
+    """
+    looking = asyncio.ensure_future(_see_log(settings, topics))
+    looking.add_done_callback(_seen)
+    try:
+        await asyncio.wait({looking}, timeout=seconds)
+    finally:
+        looking.cancel()
+    if not looking.done():
+        raise KafkaUnreached(f"Kafka has not answered for {seconds:g} s")
+    return looking.result()
+
+
+async def _see_log(settings: Settings, topics: Sequence[str]) -> LogSeen:
+    consumer = _reader(settings)
+    try:
+        await consumer.start()
+        seen = await see_topics(consumer._client, list(topics))  # noqa: SLF001 (no public way)
+        _refuse_unseen(topics, seen)
+        wanted = [TopicPartition(t, p) for t in topics for p in range(seen.partitions[t])]
+        ends = await consumer.end_offsets(wanted)
+    finally:
+        await stop_consumer(consumer)
+    return LogSeen({(tp.topic, tp.partition): end for tp, end in ends.items()}, seen.ids)
+
+
+def _refuse_unseen(topics: Sequence[str], seen: TopicsSeen) -> None:
+    if hidden := [topic for topic in topics if topic in seen.denied]:
+        raise TopicRefused(f"topics {', '.join(hidden)} may not be described by this user")
+    if missing := [topic for topic in topics if topic not in seen.ids]:
+        raise TopicRefused(f"topics {', '.join(missing)} do not exist")
+
+
 async def log_ends(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """Return the end of each partition's log, the offset of its next record, by (topic, partition).
 
     `topics` are full names, prefix included.
     """
-    consumer = _reader(settings)
-    try:
-        await consumer.start()
-        counts = await _describe_counts(settings, list(topics))
-        wanted = [TopicPartition(t, p) for t in topics for p in range(counts[t])]
-        ends = await consumer.end_offsets(wanted)
-    finally:
-        await stop_consumer(consumer)
-    return {(tp.topic, tp.partition): end for tp, end in ends.items()}
-
-
-async def _describe_counts(settings: Settings, topics: list[str]) -> dict[str, int]:
-    async with admin_client(settings) as admin:
-        described = await admin.describe_topics(topics)
-    if hidden := [row["topic"] for row in described if row["error_code"] == _DENIED]:
-        raise TopicRefused(f"topics {', '.join(hidden)} may not be described by this user")
-    if missing := [row["topic"] for row in described if row["error_code"] != 0]:
-        raise TopicRefused(f"topics {', '.join(missing)} do not exist")
-    return {row["topic"]: len(row["partitions"]) for row in described}
+    return dict((await _see_log(settings, topics)).ends)
 
 
 async def topic_ids(settings: Settings, topics: Sequence[str]) -> dict[str, UUID]:
@@ -217,3 +242,9 @@ def _reader(settings: Settings) -> AIOKafkaConsumer:
         auto_offset_reset="none",
         **access(settings),
     )
+
+
+def _seen(task: "asyncio.Future[LogSeen]") -> None:
+    """Look at a task's end, so that nobody complains that nobody did."""
+    if not task.cancelled():
+        task.exception()

@@ -116,13 +116,16 @@ class TopicsSeen(NamedTuple):
 
     ids: Mapping[str, UUID]
     denied: frozenset[str]
+    partitions: Mapping[str, int]  # how many each has
 
 
 async def see_topics(client: AIOKafkaClient, topics: list[str]) -> TopicsSeen:
-    """Ask a broker for the ids of topics."""
+    """Ask a broker for the ids of topics, and how many partitions each has."""
     response = await client.send(client.get_random_node(), _MetadataRequest(topics))
-    found = [(error, topic, topic_id) for error, topic, topic_id, *_ in response.topics]
+    # Of a topic: error, name, id, whether it is the broker's own, partitions, and what else.
+    there = [(found[1], found[2], found[4]) for found in response.topics if found[0] == 0]
     return TopicsSeen(
-        {topic: topic_id for error, topic, topic_id in found if error == 0},
-        frozenset(topic for error, topic, _ in found if error == _DENIED),
+        {topic: topic_id for topic, topic_id, _ in there},
+        frozenset(found[1] for found in response.topics if found[0] == _DENIED),
+        {topic: len(partitions) for topic, _, partitions in there},
     )

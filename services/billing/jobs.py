@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 import structlog
+from aiokafka.errors import KafkaError
 
 from schemas.periods import Month
 from services.billing import store
@@ -29,14 +30,15 @@ from services.billing.replays import Kept, Replay, compare, pending
 from services.billing.reports import report
 from services.billing.store import SQL
 from services.failures import Failure, attempt_in
-from services.kafka import log_ends, topic_ids
+from services.kafka import LogSeen, see_log
 from services.log_applying import STORE_ERRORS
 from services.log_reader import wait_or_stop
 from services.postgres import Connection, append_audit, connect
 from services.settings import Settings
-from services.web.problems import Problem, not_found
+from services.web.problems import Problem, not_found, unavailable
 
 TOPICS = ("directory", "time-events")
+LOG_SECONDS = 3.0  # for Kafka to say how far its logs reach
 IDLE_SECONDS = 0.2
 BACK_OFF_SECONDS = 1.0
 SERIES = "INV"
@@ -70,15 +72,15 @@ async def begin_run(
 ) -> str:
     """Pin a run's cut; the same key again returns the same run.
 
-    Raises Problem 422 when the key was used for another request.
+    Raises Problem: 422 when the key was used for another request, 503 while Kafka does not say how
+    far its logs reach.
     """
     request = json.dumps(
         {"period": str(period), "firm_ids": firm_ids and sorted(firm_ids), "dry_run": dry_run},
         sort_keys=True,
     )
-    topics = [settings.topic(name) for name in TOPICS]
-    ids = {topic: str(topic_id) for topic, topic_id in (await topic_ids(settings, topics)).items()}
-    ends = await log_ends(settings, topics)
+    log = await _see_log(settings)
+    ids = {topic: str(topic_id) for topic, topic_id in log.ids.items()}
     async with conn.transaction():
         # In this order: a decision that is not yet committed has a later instant than the cut.
         await conn.execute(SQL.bar_decisions)
@@ -91,7 +93,7 @@ async def begin_run(
         run_id = f"run-{secrets.token_hex(8)}"
         heads = json.dumps(await store.load_heads(conn))
         await conn.execute(
-            SQL.append_run, run_id, period.first_date, dry_run, store.ends_json(ends),
+            SQL.append_run, run_id, period.first_date, dry_run, store.ends_json(log.ends),
             await store.read_clock(conn), json.dumps(ids), heads, actor, request_key, request,
         )  # fmt: skip
         await append_audit(
@@ -100,6 +102,15 @@ async def begin_run(
         # failpoint run.pinned
     # failpoint run.begun
     return run_id
+
+
+async def _see_log(settings: Settings) -> LogSeen:
+    try:
+        return await see_log(settings, [settings.topic(name) for name in TOPICS], LOG_SECONDS)
+    except KafkaError as error:
+        _log.warning("log_unreached", error=type(error).__name__)
+        title = "Kafka does not say how far its logs reach; try again"
+        raise unavailable("log_unreached", title) from error
 
 
 class _Troubled(Exception):

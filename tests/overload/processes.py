@@ -68,9 +68,14 @@ class Service:
 
     async def answers(self, count: int, seconds: float = 20) -> None:
         """Wait until it has answered so many requests."""
-        async with asyncio.timeout(seconds):
-            while len(self.events("request_served")) < count:  # noqa: ASYNC110 (another process)
-                await asyncio.sleep(0.02)
+        until = time.monotonic() + seconds
+        while (found := len(self.events("request_served"))) < count:
+            if time.monotonic() > until:
+                raise AssertionError(
+                    f"{self.house} answered {found} requests in {seconds} s: "
+                    f"{self.log.read_text()[-3000:]}"
+                )
+            await asyncio.sleep(0.02)
 
     def stop(self) -> tuple[int | None, float]:
         """Tell it to stop; say how it ended and how many seconds that took. None: it did not."""
