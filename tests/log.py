@@ -28,11 +28,13 @@ def event(name: str, event_id: str, data: dict[str, Any], *, minutes: float = 0,
     ).encode()
 
 
-def record(body: bytes, principal: str = "tracker:as-1", received_at: datetime = START) -> Record:
-    """Put an event's bytes into the record that ingest would make of them."""
+def placed(
+    body: bytes, principal: str = "tracker:as-1", received_at: datetime = START
+) -> tuple[str, Record]:
+    """Put an event's bytes into the record that ingest would make of them; say for which topic."""
     read = read_event(body)
     entity = entity_of(read.type, read.data)
-    return Record(
+    made = Record(
         entity.firm_id.encode(),
         body,
         [
@@ -41,19 +43,24 @@ def record(body: bytes, principal: str = "tracker:as-1", received_at: datetime =
             ("principal", principal.encode()),
         ],
     )
+    return TOPIC_OF_KIND[entity.kind], made
+
+
+def record(body: bytes, principal: str = "tracker:as-1", received_at: datetime = START) -> Record:
+    """Put an event's bytes into the record that ingest would make of them."""
+    return placed(body, principal, received_at)[1]
 
 
 def topic_of(body: bytes) -> str:
     """Say on which topic an event lies."""
-    read = read_event(body)
-    return TOPIC_OF_KIND[entity_of(read.type, read.data).kind]
+    return placed(body)[0]
 
 
 async def put(settings: Settings, bodies: Iterable[bytes], principal: str = "tracker:as-1") -> None:
     """Put events on the log, each on its topic, in their order."""
     by_topic: dict[str, list[Record]] = {}
-    for body in bodies:
-        by_topic.setdefault(topic_of(body), []).append(record(body, principal))
+    for topic, made in (placed(body, principal) for body in bodies):
+        by_topic.setdefault(topic, []).append(made)
     async with Producer(settings) as producer:
         await producer.wait_connected()
         for topic, records in by_topic.items():

@@ -88,8 +88,13 @@ class Job:
     seen: bool = field(compare=False, default=False)
 
 
-def simulate(firm_count: int, month_count: int, seed: int, first_day: date) -> Workload:
-    """Simulate whole months from `first_day`, a month's first; equal arguments, equal bytes."""
+def simulate(
+    firm_count: int, month_count: int, seed: int, first_day: date, days_worked: int = 31
+) -> Workload:
+    """Simulate months from `first_day`, a month's first; equal arguments, equal bytes.
+
+    `days_worked`: nobody works after this day of a month, though firms still answer.
+    """
     world = build_world(firm_count, first_day, month_count)
     directory = tuple(
         Sent(
@@ -104,7 +109,7 @@ def simulate(firm_count: int, month_count: int, seed: int, first_day: date) -> W
     for placement in world.placements:
         rng = Random(f"{seed}:{placement.placement_id}")  # noqa: S311 (a simulation, no secret)
         diary = Diary(placement, rng)
-        diary.live(world)
+        diary.live(world, days_worked)
         events.extend(diary.sent)
         tool_rows.extend(diary.tool_rows)
     events.sort(key=lambda sent: (sent.sent_at, sent.principal, sent.body))
@@ -140,12 +145,12 @@ class Diary:
 
     # The shift
 
-    def live(self, world: World) -> None:
-        """Work every shift of the world's span, as long as the placement lasts."""
+    def live(self, world: World, days_worked: int) -> None:
+        """Work the shifts of the world's span, as long as the placement lasts."""
         closed = set(us_federal_closed_dates(world.first_day.year, world.after_day.year))
         day = max(world.first_day, self.placement.phases[0][0])
         while day < world.after_day:
-            if day.weekday() < 5 and day not in closed:
+            if day.weekday() < 5 and day not in closed and day.day <= days_worked:
                 self._receive_requests(day)
                 if self.rng.random() > 0.02:  # now and then somebody is ill
                     self._offline = self.rng.random() < 0.06

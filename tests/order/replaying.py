@@ -24,24 +24,30 @@ from services.folding import Reading, caught_up, rebuild
 from services.kafka import ensure_topics, log_ends
 from services.metrics.consumer import READING as METRICS
 from services.metrics.store import state_hash as metrics_hash
-from services.postgres import Connection, connect
+from services.postgres import Connection, House, connect
 from services.producer import Producer, Record
 from services.settings import Settings
 from tests import servers
-from tests.log import record, topic_of
+from tests.log import placed
 
 ACTOR = "finance:test"
 COUNTRIES = ("AR", "CO", "CR", "IN", "MX", "PH")
 ROLES = ("legal_assistant", "intake_specialist", "paralegal")
 CHUNK = 200
 SETTLE_SECONDS = 1800
+PRODUCE_SECONDS = 60
 HOUSES: tuple[Reading, ...] = (METRICS, BILLING)
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["services.billing.jobs", "tests.order.replaying"])
 
 
 class Way(NamedTuple):
-    """One way for the same facts to come: partitions, processes that read and draft, rebuilds."""
+    """One way for the same facts to come.
+
+    partitions  of every topic
+    workers     processes of each house; those of billing draft too
+    rebuilds    of each house, spread over the span, while events come
+    """
 
     partitions: int
     workers: int
@@ -71,34 +77,35 @@ class Plan:
 
 
 def plan(firms: int, months: int, seed: int, first_day: date, days: int = 31) -> Plan:
-    """Simulate, keep the first days of each month, and part what is sent by the months' runs."""
-    workload = simulate(firms, months, seed, first_day)
+    """Simulate the first days of each month, and part what is sent by the months' runs."""
+    workload = simulate(firms, months, seed, first_day, days)
     month, periods = Month.of(first_day), []
     for _ in range(months):
         periods.append(month)
         month = month.next()
     parts: list[list[Sent]] = [[] for _ in periods]
     for sent in workload.events:
-        if sent.sent_at.day > days:
-            continue
         run = sum(period.end_date + timedelta(days=4) <= sent.sent_at.date() for period in periods)
         parts[min(run, months - 1)].append(sent)
     return Plan(workload, tuple(periods), tuple(tuple(part) for part in parts))
 
 
-def _read_and_draft(known: dict[str, Any]) -> None:
+def _read(house: House, known: dict[str, Any]) -> None:
+    """Be a process of a house: read its topics, and draft if it is billing."""
     settings, stop = Settings(**known), asyncio.Event()
 
     async def all_of_it() -> None:
-        readers = (consume(settings, house, stop) for house in HOUSES)
-        await asyncio.gather(*readers, jobs.work(settings, stop))
+        if house == BILLING.house:
+            await asyncio.gather(consume(settings, BILLING, stop), jobs.work(settings, stop))
+        else:
+            await consume(settings, METRICS, stop)
 
     asyncio.run(all_of_it())
 
 
 @contextmanager
 def _processes(settings: Settings, count: int) -> Iterator[None]:
-    """Run processes that each read both houses' topics as members of their groups, and draft."""
+    """Run some processes of each house for the length of a block."""
     known = {
         "database_url": settings.database_url,
         "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
@@ -106,7 +113,9 @@ def _processes(settings: Settings, count: int) -> Iterator[None]:
         "topic_prefix": settings.topic_prefix,
     }
     crowd = [
-        _PROCESSES.Process(target=_read_and_draft, args=(known,), daemon=True) for _ in range(count)
+        _PROCESSES.Process(target=_read, args=(house.house, known), daemon=True)
+        for house in HOUSES
+        for _ in range(count)
     ]
     for process in crowd:
         process.start()
@@ -182,14 +191,16 @@ async def _send(
         sendings.insert(way.partitions % 2, planned.workload.directory)
     by_topic: dict[str, list[Record]] = {}
     for sent in (one for sending in sendings for one in sending):
-        topic = settings.topic(topic_of(sent.body))
-        by_topic.setdefault(topic, []).append(record(sent.body, sent.principal, sent.sent_at))
+        topic, record = placed(sent.body, sent.principal, sent.sent_at)
+        by_topic.setdefault(settings.topic(topic), []).append(record)
     chunks = [
         (topic, records[start : start + CHUNK])
         for topic, records in sorted(by_topic.items())
         for start in range(0, len(records), CHUNK)
     ]
-    rebuilt_at = {len(chunks) * n // (way.rebuilds + 1) for n in range(1, way.rebuilds + 1)}
+    rebuilt_at = {
+        int(at % 1 * len(chunks)) for at in _moments(planned, way.rebuilds) if int(at) == number
+    }
     rebuilding: asyncio.Future[Any] | None = None
     async with Producer(settings) as producer:
         await producer.wait_connected()
@@ -198,14 +209,19 @@ async def _send(
                 if rebuilding is not None:
                     await rebuilding
                 rebuilding = asyncio.gather(*(_insist(rebuild, conn) for conn in houses))
-            await producer.produce(topic, records, 10)
+            await producer.produce(topic, records, PRODUCE_SECONDS)
         if rebuilding is not None:
             await rebuilding
 
 
+def _moments(planned: Plan, rebuilds: int) -> list[float]:
+    """Spread rebuilds over the span: 2.5 is in the middle of what the third month sends."""
+    return [len(planned.parts) * (nth + 0.5) / rebuilds for nth in range(rebuilds)]
+
+
 async def _insist(act: Callable[[Connection], Awaitable[None]], conn: Connection) -> None:
     """Do again what a reader was in the way of, as the command's user is told to."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(600):
         while True:
             try:
                 return await act(conn)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.order.replaying import Plan, Way, narrator, plan, replay
 
-WAYS = (Way(1, 1), Way(8, 4), Way(2, 2, rebuilds=2))
+WAYS = (Way(1, 1), Way(8, 4), Way(2, 2, rebuilds=4))
 
 
 @pytest.fixture(scope="module")
