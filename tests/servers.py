@@ -5,6 +5,8 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ TEMPLATE = "template_migrated"
 VARIABLE = "TESTS_OF_TURNSHEET_SERVERS"  # how the workers hear which folder is the run's
 ROLE_PASSWORD = "role-password-of-the-tests"
 PREFIX = "turnsheet-tests-"
+_WARDENS: list[subprocess.Popen[bytes]] = []  # to be dropped is to be ended
 
 
 def prepare() -> Path:
@@ -33,8 +36,18 @@ def prepare() -> Path:
     folder.chmod(0o711)  # Postgres may run as another user
     me = psutil.Process()
     (folder / "owner.json").write_text(json.dumps([me.pid, me.create_time()]))
+    _set_warden(folder)
     os.environ[VARIABLE] = str(folder)
     return folder
+
+
+def _set_warden(folder: Path) -> None:
+    """Have what the run starts ended when this process is, whoever kills it."""
+    warden = subprocess.Popen(
+        [sys.executable, "-m", "tests.warden", str(folder)],
+        cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    _WARDENS.append(warden)
 
 
 def addresses() -> dict[str, str]:

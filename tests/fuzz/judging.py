@@ -18,7 +18,7 @@ from tests.fuzz.knocks import BATCH, BINARY, LINES, PATH, Knock, make
 from tests.fuzz.wire import Answer, Line
 from tests.fuzz.world import World
 
-LINES_AT_ONCE = 12
+LINES_AT_ONCE = 32
 PATIENCE_SECONDS = 0.25  # what is half a request waits for its rest: then it hears that none comes
 # What a second reader cannot know: who may say what, and what time it is at the door.
 ADMISSION = {

@@ -36,7 +36,7 @@ def main() -> int:
     folder = servers.prepare()
     found: dict[Way, Hashes] = {}
     try:
-        with tempfile.TemporaryDirectory() as home:
+        with tempfile.TemporaryDirectory(dir=folder) as home:
             for way in WAYS:
                 found[way] = run(replay(planned, way, Path(home), say))
                 say(f"{way}: {found[way]}")

@@ -1,0 +1,98 @@
+"""What a test run starts ends with it, also when nobody gives it the time to stop anything."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.servers import VARIABLE
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 60
+BEGIN = """
+import json, multiprocessing, signal, subprocess, sys, tempfile
+from pathlib import Path
+from tests import servers
+from tests.fuzz import world
+
+def tell(**more):
+    print(json.dumps({"folder": str(folder), **more}), flush=True)
+    signal.pause()
+
+folder = servers.prepare()
+"""
+FEW = """
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+forks = multiprocessing.get_context("forkserver")
+fork = forks.Process(target=signal.pause)
+fork.start()
+tell(pids=[child.pid, fork.pid])
+"""
+WORLD = """
+with servers.fresh_database() as url, tempfile.TemporaryDirectory() as home:
+    settings = servers.settings_of(url, servers.addresses()["kafka"], Path(home))
+    with world.running(settings, Path(home)) as made:
+        kafka = int((folder / "kafka" / "kafka.pid").read_text())
+        postgres = (folder / "postgres" / "data" / "postmaster.pid").read_text()
+        pids = [child.process.pid for child in made.children]
+        tell(pids=[*pids, kafka, int(postgres.split()[0])])
+"""
+
+
+@pytest.fixture
+def begin():
+    """Begins a run of its own, and ends what is left of it."""
+    begun = []
+
+    def begin_run(script):
+        environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        run = subprocess.Popen(
+            [sys.executable, "-c", BEGIN + script], env=environment, cwd=ROOT,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert run.stdout is not None
+        said = json.loads(run.stdout.readline())
+        begun.append((run, said["pids"]))
+        return run, Path(said["folder"]), [psutil.Process(pid) for pid in said["pids"]]
+
+    yield begin_run
+    for run, pids in begun:
+        run.kill()
+        for pid in pids:  # these hold the run's output open, too
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+        run.communicate()
+
+
+def await_end(folder, processes):
+    """Wait until nothing of a run is left."""
+    _, left = psutil.wait_procs(processes, SECONDS)
+    assert left == []
+    deadline = time.monotonic() + SECONDS
+    while folder.exists():
+        assert time.monotonic() < deadline, list(folder.iterdir())
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_leaves_no_process(begin, number):
+    run, folder, processes = begin(FEW)
+    assert folder.parent == Path(tempfile.gettempdir())
+    run.send_signal(number)
+    await_end(folder, processes)
+
+
+@pytest.mark.timeout(200)
+def test_a_killed_run_leaves_no_service_and_no_server(begin):
+    run, folder, processes = begin(WORLD)
+    assert len(processes) == 5
+    run.kill()
+    await_end(folder, processes)
