@@ -1,4 +1,4 @@
-"""`turnsheet`: run everything on this machine and look after it; the houses add their commands."""
+"""`turnsheet`: the root of all commands, and those that run everything on this machine."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ import psycopg
 import typer
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from services.billing.cli import app as billing
+from services.client import CalledWrongly
 from services.demo.cli import app as demo
 from services.folding import rebuild as rebuild_tables
 from services.ingest.cli import app as ingest
@@ -41,6 +41,8 @@ from services.migrations import migrate as migrate_database
 from services.postgres import connect
 from services.progress import Teller
 from services.settings import Settings, SettingsRefused, describe, environment_name, load
+from services.terminal import AsJson, say_error, show
+from services.terminal import err as console
 
 EXPECTED = (
     AlreadyOwned, JarsUnavailable, KafkaFailed, KafkaUnreached, LookupError, PortTaken,
@@ -50,9 +52,13 @@ DOWN_SECONDS = 30.0
 WAIT_SECONDS = 0.5
 REBUILD_ATTEMPTS = 5
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=__doc__)
-console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+HELP = """From an assistant's time tracker to a firm's scorecard and invoice.
+
+Begin with `turnsheet demo`, which shows all of it; or `turnsheet up`, then the other commands from
+a second terminal.
+"""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=HELP)
 
 
 @app.command()
@@ -131,7 +137,7 @@ def _wait(installation: Installation, stop_asked: threading.Event, *, show_logs:
 
 @app.command()
 def down(as_json: AsJson = False) -> None:
-    """Stop what runs from this data folder, also what a killed `up` has left."""
+    """Stop what runs here, also what a killed `up` has left."""
     home = load().home
     stopped: list[str] = []
     owner = find_owner(home)
@@ -161,7 +167,10 @@ def _stop_owner(owner: Owner) -> None:
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Say what runs here, since when, and whether it is ready; exit 1 when not all is."""
+    """Say what runs here, and whether it is ready.
+
+    Ends with 1 when not all is ready.
+    """
     settings = load()
     owner = find_owner(settings.home)
     services = {name: probe(f"{settings.ops_url(name)}/readyz") for name in SERVICES}
@@ -192,27 +201,28 @@ def _print_status(settings: Settings, owner: Owner | None, services: dict[str, s
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Check each part and say how to mend it; list every setting with its origin."""
+    """Check each part and say how to mend it; list every setting.
+
+    Ends with 1 when something is to be mended.
+    """
     settings, findings = checkup.examine(os.environ)
-    if as_json:
-        typer.echo(json.dumps(checkup.report(settings, findings)))
-    else:
-        out = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
-        table = Table("part", "state", "what to do", box=None)
-        for finding in findings:
-            table.add_row(*finding)
-        listed = Table("setting", "value", "from", "meaning", box=None)
-        for row in describe(settings):
-            listed.add_row(*row)
-        out.print(table)
-        out.print()
-        out.print(listed)
+    table = Table("part", "state", "what to do", box=None)
+    for finding in findings:
+        table.add_row(*finding)
+    listed = Table("setting", "value", "from", "meaning", box=None)
+    for row in describe(settings):
+        listed.add_row(*row)
+    body = checkup.report(settings, findings)
+    show(body, [table, "", listed], as_json=as_json, width=160)
     raise typer.Exit(1 if any(finding.mend for finding in findings) else 0)
 
 
 @app.command()
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the database's schema to the newest revision; a second time changes nothing."""
+    """Bring the database's schema up to date.
+
+    `up` does it too; a second time changes nothing.
+    """
     settings = load()
     _require(settings, "database_url", "database_role_password")
     migrate_database(settings)
@@ -238,7 +248,11 @@ def rebuild(
     house: Annotated[Literal["metrics", "billing"], typer.Argument(help="metrics or billing.")],
     as_json: AsJson = False,
 ) -> None:
-    """Empty what a house keeps of the log; its consumer, running or not, reads it again."""
+    """Let a house read the whole log again.
+
+    Empties what it keeps of the log: its consumer, running or not, reads it anew. Rates, terms,
+    approvals and invoices stay as they are.
+    """
     settings = load()
     _require(settings, "database_url", "database_role_password")
     asyncio.run(_rebuild(settings, house))
@@ -270,6 +284,7 @@ def main() -> None:
     """Run a command; what can be expected to go wrong is one sentence, not a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a command as Ctrl-C does
     logging.getLogger().addHandler(logging.NullHandler())  # libraries' words are not for people
+    code = 1
     try:
         app()
     except BrokenPipeError:
@@ -278,16 +293,20 @@ def main() -> None:
         sentence = "interrupted"
     except EXPECTED as error:
         sentence = str(error.args[0] if error.args else error)
+        code = 2 if isinstance(error, CalledWrongly) else 1
     except (psycopg.OperationalError, OperationalError, asyncpg.PostgresConnectionError):
         sentence = "the database does not answer: see `turnsheet doctor`"
     except (KafkaError, ConnectionError):
         sentence = "Kafka or a service does not answer: see `turnsheet doctor`"
     except Exception as error:  # noqa: BLE001 (people get a sentence, developers the file)
-        sentence = f"unexpected {type(error).__name__}: the details are in {_keep_traceback()}"
+        if isinstance(error, OSError) and error.filename is not None:
+            sentence = f"{error.filename}: {error.strerror}"
+        else:
+            sentence = f"unexpected {type(error).__name__}: the details are in {_keep_traceback()}"
     else:
         return
-    console.print(f"error: {sentence}", style="red")
-    raise SystemExit(1)
+    say_error(sentence)
+    raise SystemExit(code)
 
 
 def _keep_traceback() -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "TURNSHEET_"
@@ -105,6 +105,13 @@ class Settings(BaseSettings):
         """Arguments win over the environment; files are read by `load`, which knows the folder."""
         return init_settings, env_settings
 
+    @field_validator("database_url")
+    @classmethod
+    def _names_a_database(cls, url: str) -> str:
+        if url and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("give an address like postgresql://user:password@host:5432/name")
+        return url
+
     @model_validator(mode="after")
     def _kafka_can_be_reached_so(self) -> Self:
         """Refuse at once what would show only as "Kafka is not reached"."""
@@ -177,7 +184,8 @@ def load(environment: Mapping[str, str] | None = None, *, remembered: bool = Tru
         if not first["loc"]:  # of several settings together: the sentence names them
             raise SettingsRefused(first["msg"].removeprefix("Value error, ")) from None
         field = str(first["loc"][0]).lower()
-        raise SettingsRefused(f"{environment_name(field)}: {first['msg']}") from None
+        words = first["msg"].removeprefix("Value error, ")
+        raise SettingsRefused(f"{environment_name(field)}: {words}") from None
 
 
 def unknown_names(environment: Mapping[str, str]) -> dict[str, str]:

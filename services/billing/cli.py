@@ -1,22 +1,22 @@
 """`turnsheet bill`, `rates`, `terms` and `timesheet`: finance at the terminal, over REST."""
 
 import json
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console, RenderableType
 from rich.progress import Progress
 
 from services.billing import tables
 from services.client import CallRefused, call
 from services.settings import load
+from services.terminal import AsJson, Firm, err, read_day, read_id, read_month, show
 
 POLL_SECONDS = 0.3
 SHOWN = 5
+UNDRAFTED = ("unknown_firm", "failed")
 REPLAYED = 10  # firms a call
 
 app = typer.Typer()
@@ -27,40 +27,53 @@ timesheet = typer.Typer(no_args_is_help=True, help="A firm's hours and their app
 for name, group in (("bill", bill), ("rates", rates), ("terms", terms), ("timesheet", timesheet)):
     app.add_typer(group, name=name)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Invoice = Annotated[str, typer.Argument(help="An invoice's number, or a draft's id.")]
-MaybeInvoice = Annotated[str | None, typer.Argument(help="An invoice's number, or a draft's id.")]
-Period = Annotated[str | None, typer.Option(help="All of a month, like 2026-07.")]
-Since = Annotated[str, typer.Option("--from", help="The first date, like 2026-07-01.")]
-Until = Annotated[str, typer.Option("--to", help="The last date.")]
+Invoice = Annotated[
+    str, typer.Argument(parser=read_id, help="An invoice's number, or a draft's id.")
+]
+MaybeInvoice = Annotated[
+    str | None, typer.Argument(parser=read_id, help="An invoice's number, or a draft's id.")
+]
+Period = Annotated[
+    str | None, typer.Option(parser=read_month, help="All of a month, like 2026-07.")
+]
+Since = Annotated[
+    str, typer.Option("--from", parser=read_day, help="The first date, like 2026-07-01.")
+]
+Until = Annotated[str, typer.Option("--to", parser=read_day, help="The last date.")]
+NO_INVOICES = "no invoices"
 
 
-def _call(method: str, path: str, body: Any = None) -> Any:
-    return json.loads(call(load(), "billing", method, path, body))
+def _call(method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Any:
+    return json.loads(call(load(), "billing", method, path, body, query=query))
 
 
-def _show(body: Any, shown: Iterable[RenderableType], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(body))
-        return
-    out = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False)
-    for item in shown:
-        out.print(item)
+def _invoices(query: Mapping[str, str]) -> list[Any]:
+    found: list[Any] = _call("GET", "/v1/invoices", query=query)["invoices"]
+    return found
 
 
 @bill.command()
 def run(
-    period: Annotated[str | None, typer.Argument(help="The month, like 2026-07.")] = None,
-    firm: Annotated[list[str] | None, typer.Option(help="Only this firm; may be repeated.")] = None,
+    period: Annotated[
+        str | None, typer.Argument(parser=read_month, help="The month, like 2026-07.")
+    ] = None,
+    firm: Annotated[
+        list[str] | None, typer.Option(parser=read_id, help="Only this firm; may be repeated.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but keep no draft.")] = False,
     as_of: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Decide a past run again, change nothing, and compare."),
+        typer.Option(
+            metavar="RUN",
+            parser=read_id,
+            help="Decide a past run again, change nothing, and compare.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draft a month: pins what counts, waits for it, and shows where every hour went.
+    """Draft a month, and show where every hour went.
 
+    Pins what counts, and waits until it is read. Ends with 1 when a firm is blocked, or unknown.
     With --as-of, decides a past run again from what it saw, and ends with 1 when a byte differs.
     """
     if as_of is not None:
@@ -72,8 +85,9 @@ def run(
         raise typer.BadParameter("give a month, like 2026-07, or --as-of RUN")
     begun = _call("POST", "/v1/runs", {"period": period, "firm_ids": firm, "dry_run": dry_run})
     found = _follow(begun)
-    _show(found, [tables.run_table(found), "", tables.buckets_table(found)], as_json=as_json)
-    if any(item["report"]["blocked"] for item in found["firms"]):
+    show(found, [tables.run_table(found), "", tables.buckets_table(found)], as_json=as_json)
+    reports = [item["report"] for item in found["firms"]]
+    if any(told["blocked"] or told["outcome"] in UNDRAFTED for told in reports):
         raise typer.Exit(1)
 
 
@@ -84,32 +98,31 @@ def _replay(run_id: str, firms: list[str] | None, *, as_json: bool) -> None:
     if unknown := set(firms or ()) - set(wanted):
         raise CallRefused(f"not in this run: {', '.join(sorted(unknown))}")
     replayed: list[Any] = []
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=err, transient=True) as bar:
         task = bar.add_task("replaying firms", total=len(wanted))
-        for path in _replay_paths(run_id, wanted, whole=not firms):
-            replayed += _call("GET", path)["firms"]
+        for query in _replay_pages(wanted, whole=not firms):
+            replayed += _call("GET", f"/v1/runs/{run_id}/replay", query=query)["firms"]
             bar.update(task, completed=len(replayed))
     told = {"run_id": run_id, "period": found["period"], "cut": found["cut"], "firms": replayed}
-    _show(told, [tables.replay_table(told)], as_json=as_json)
+    show(told, [tables.replay_table(told)], as_json=as_json)
     if any(item["state"] != "same" for item in replayed):
         raise typer.Exit(1)
 
 
-def _replay_paths(run_id: str, wanted: list[str], *, whole: bool) -> Iterable[str]:
+def _replay_pages(wanted: list[str], *, whole: bool) -> Iterable[dict[str, str]]:
     """Say which calls replay some firms: a page at a time for a whole run, else one by one."""
-    stem = f"/v1/runs/{run_id}/replay?limit={REPLAYED}"
     if not whole:
-        yield from (f"{stem}&firm_id={firm_id}" for firm_id in wanted)
+        yield from ({"firm_id": firm_id} for firm_id in wanted)
         return
-    after = ["", *(f"&after={firm_id}" for firm_id in wanted[REPLAYED - 1 :: REPLAYED])]
-    pages = -(-len(wanted) // REPLAYED)
-    yield from (stem + since for since in after[:pages])
+    for start in range(0, len(wanted), REPLAYED):
+        after = {"after": wanted[start - 1]} if start else {}
+        yield {"limit": str(REPLAYED)} | after
 
 
 def _follow(begun: Any) -> Any:
     """Watch a run to its end, with a bar once its firms are known."""
     found = begun
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=err, transient=True) as bar:
         task = bar.add_task("waiting until the log is applied", total=None)
         while found["state"] != "done":
             time.sleep(POLL_SECONDS)
@@ -127,17 +140,19 @@ def approve(invoice: MaybeInvoice = None, period: Period = None, as_json: AsJson
     if invoice is not None:
         wanted = [invoice]
     else:
-        listed = _call("GET", f"/v1/invoices?period={_needed(period)}")["invoices"]
+        listed = _invoices({"period": _needed(period)})
         wanted = [item["invoice_id"] for item in listed if item["state"] == "draft"]
+        if not wanted:
+            raise CallRefused("nothing of this month is a draft: see `turnsheet bill list`")
     done, refused = [], []
     for item in wanted:
         try:
             done.append(_call("POST", f"/v1/invoices/{item}/approve"))
         except CallRefused as error:
             refused.append(f"{item}: {error}")
-    _show(
+    show(
         {"approved": done, "refused": refused},
-        [tables.invoices_table(done), *refused],
+        [*([tables.invoices_table(done)] if done else []), *refused],
         as_json=as_json,
     )
     if refused:
@@ -152,18 +167,21 @@ def _needed(period: str | None) -> str:
 
 @bill.command()
 def issue(
-    date: Annotated[str, typer.Option(help="The invoice date, like 2026-08-05.")],
+    date: Annotated[str, typer.Option(parser=read_day, help="The invoice date, like 2026-08-05.")],
     invoice: MaybeInvoice = None,
     period: Period = None,
     as_json: AsJson = False,
 ) -> None:
-    """Issue an approved invoice, or all of a month: they get their numbers and never change."""
+    """Issue an approved invoice, or all of a month.
+
+    They get their numbers, and never change again.
+    """
     body = {"invoice_date": date}
     if invoice is not None:
         issued = [_call("POST", f"/v1/invoices/{invoice}/issue", body)]
-        _show(issued, [tables.invoices_table(issued)], as_json=as_json)
+        show(issued, [tables.invoices_table(issued)], as_json=as_json)
         return
-    listed = _call("GET", f"/v1/invoices?period={_needed(period)}")["invoices"]
+    listed = _invoices({"period": _needed(period)})
     runs = sorted({item["run_id"] for item in listed if item["state"] == "approved"})
     if not runs:
         raise CallRefused("nothing of this month is approved: see `turnsheet bill list`")
@@ -173,7 +191,7 @@ def issue(
     refused = [one for answer in answers for one in answer["refused"]]
     words = [f"settled without a document: {', '.join(without)}"] if without else []
     words += [f"{one['firm_id']}: {one['detail']}" for one in refused]
-    _show(answers, [tables.invoices_table(issued), *words], as_json=as_json)
+    show(answers, [tables.invoices_table(issued), *words], as_json=as_json)
     if refused:
         raise typer.Exit(1)
 
@@ -181,21 +199,21 @@ def issue(
 @bill.command("list")
 def list_invoices(
     period: Period = None,
-    firm: Annotated[str | None, typer.Option(help="Only this firm.")] = None,
+    firm: Annotated[str | None, typer.Option(parser=read_id, help="Only this firm.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List invoices, the newest month first."""
-    asked = [f"period={period}"] if period else []
-    asked += [f"firm_id={firm}"] if firm else []
-    found = _call("GET", f"/v1/invoices?{'&'.join(asked)}")
-    _show(found, [tables.invoices_table(found["invoices"])], as_json=as_json)
+    query = ({"period": period} if period else {}) | ({"firm_id": firm} if firm else {})
+    found = _invoices(query)
+    shown = tables.invoices_table(found) if found else NO_INVOICES
+    show({"invoices": found}, [shown], as_json=as_json)
 
 
-@bill.command()
-def show(invoice: Invoice, as_json: AsJson = False) -> None:
+@bill.command("show")
+def show_invoice(invoice: Invoice, as_json: AsJson = False) -> None:
     """Show an invoice's lines."""
     found = _call("GET", f"/v1/invoices/{invoice}")
-    _show(found, [tables.invoice_table(found)], as_json=as_json)
+    show(found, [tables.invoice_table(found)], as_json=as_json)
 
 
 @bill.command()
@@ -203,11 +221,13 @@ def export(
     invoice: Invoice,
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
     form: Annotated[Literal["csv", "json"], typer.Option("--format", help="csv or json.")] = "csv",
+    as_json: AsJson = False,
 ) -> None:
-    """Write an issued invoice to a file: its lines as CSV, or its frozen JSON."""
+    """Write an issued invoice to a file, as CSV or JSON."""
     raw = call(load(), "billing", "GET", f"/v1/invoices/{invoice}.{form}")
     out.write_bytes(raw)
-    typer.echo(f"{len(raw)} bytes in {out}")
+    told = {"file": str(out), "bytes": len(raw)}
+    show(told, [f"{len(raw)} bytes in {out}"], as_json=as_json)
 
 
 @bill.command()
@@ -217,27 +237,29 @@ def explain(
     every: Annotated[bool, typer.Option("--all", help="Show all entries.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a line up again, down to its events and their places in the log."""
+    """Add a line up again, down to its events in the log."""
     told = _call("GET", f"/v1/invoices/{invoice}/lines/{line}/explain")
-    _show(told, tables.explanation_lines(told, None if every else SHOWN), as_json=as_json)
+    show(told, tables.explanation_lines(told, None if every else SHOWN), as_json=as_json)
 
 
 @rates.command("list")
 def list_rates(as_json: AsJson = False) -> None:
     """Show the rate card in force."""
     found = _call("GET", "/v1/rate-cards")
-    _show(found, [tables.rates_table(found["rates"])], as_json=as_json)
+    show(found, [tables.rates_table(found["rates"])], as_json=as_json)
 
 
 @rates.command("set")
 def set_rate(
     country: Annotated[str, typer.Option(help="The country of work, like PH.")],
     rate: Annotated[str, typer.Option(help="The rate an hour, like 9.00.")],
-    since: Annotated[str, typer.Option("--from", help="From this date on.")],
+    since: Annotated[str, typer.Option("--from", parser=read_day, help="From this date on.")],
     role: Annotated[str, typer.Option(help="The role.")] = "legal_assistant",
     currency: Annotated[str, typer.Option(help="The currency.")] = "USD",
-    firm: Annotated[str | None, typer.Option(help="Only for this firm.")] = None,
-    placement: Annotated[str | None, typer.Option(help="Only for this placement.")] = None,
+    firm: Annotated[str | None, typer.Option(parser=read_id, help="Only for this firm.")] = None,
+    placement: Annotated[
+        str | None, typer.Option(parser=read_id, help="Only for this placement.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a rate on the card; the old one ends where the new one begins."""
@@ -251,24 +273,28 @@ def set_rate(
     told |= {"firm_id": firm} if firm else {}
     told |= {"placement_id": placement} if placement else {}
     found = _call("PUT", "/v1/rate-cards", told)
-    _show(found, [tables.rates_table([found])], as_json=as_json)
+    show(found, [tables.rates_table([found])], as_json=as_json)
 
 
 @terms.command("show")
-def show_terms(firm: Annotated[str, typer.Argument(help="The firm's id.")]) -> None:
-    """Show a firm's billing terms and their versions."""
-    typer.echo(json.dumps(_call("GET", f"/v1/firms/{firm}/billing-terms"), indent=2))
+def show_terms(firm: Firm, as_json: AsJson = False) -> None:
+    """Show a firm's billing terms: those of this month, and all versions."""
+    found = _call("GET", f"/v1/firms/{firm}/billing-terms")
+    show(found, [tables.terms_table(found)], as_json=as_json)
 
 
 @terms.command("set")
 def set_terms(
-    firm: Annotated[str, typer.Argument(help="The firm's id.")],
-    since: Annotated[str, typer.Option("--from", help="From this month on, like 2026-07.")],
+    firm: Firm,
+    since: Annotated[
+        str, typer.Option("--from", parser=read_month, help="From this month on, like 2026-07.")
+    ],
     approval: Annotated[
         Literal["none", "required"], typer.Option(help="Who must agree.")
     ] = "required",
     increment: Annotated[int, typer.Option(help="Minutes: 0, 6 or 15.")] = 0,
     direction: Annotated[Literal["up", "nearest", "down"], typer.Option(help="Rounding.")] = "up",
+    as_json: AsJson = False,
 ) -> None:
     """Add a version of a firm's billing terms."""
     told = {
@@ -278,28 +304,34 @@ def set_terms(
         "effective_month": since,
     }
     found = _call("PUT", f"/v1/firms/{firm}/billing-terms", told)
-    typer.echo(f"version {found['version']} from {found['effective_month']} on")
+    words = f"version {found['version']} from {found['effective_month']} on"
+    show(found, [words], as_json=as_json)
 
 
 @timesheet.command("list")
 def list_timesheet(
-    firm: Annotated[str, typer.Argument(help="The firm's id.")],
+    firm: Firm,
     since: Since,
     until: Until,
     as_json: AsJson = False,
 ) -> None:
     """List a firm's entries of some dates."""
-    found = _call("GET", f"/v1/firms/{firm}/timesheets?from={since}&to={until}")
-    _show(found, [tables.timesheet_table(found["entries"])], as_json=as_json)
+    found = _call("GET", f"/v1/firms/{firm}/timesheets", query={"from": since, "to": until})
+    shown = tables.timesheet_table(found["entries"]) if found["entries"] else "no entries"
+    show(found, [shown], as_json=as_json)
 
 
 @timesheet.command("approve")
 def approve_timesheet(
-    firm: Annotated[str, typer.Argument(help="The firm's id.")],
+    firm: Firm,
     since: Since,
     until: Until,
+    as_json: AsJson = False,
 ) -> None:
-    """Approve all entry versions that stand on some dates at this moment."""
+    """Approve a firm's time of some dates.
+
+    Names each entry in the version that stands at this moment: what changes later is not approved.
+    """
     body = {"from_date": since, "to_date": until}
     found = _call("POST", f"/v1/firms/{firm}/timesheets/approve", body)
-    typer.echo(f"{found['approved']} entries approved")
+    show(found, [f"{found['approved']} entries approved"], as_json=as_json)

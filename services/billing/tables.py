@@ -152,3 +152,18 @@ def timesheet_table(entries: Iterable[Json]) -> Table:
             clock_text(entry["seconds"]), "yes" if entry["approved"] else "no",
         )  # fmt: skip
     return table
+
+
+def terms_table(told: Json) -> Table:
+    """A firm's terms, the newest version last; the one of this month is marked."""
+    table = plain_table("version", "from", "approval", "minutes", "direction", "left out", "now")
+    versions = told["versions"] or [told["current"]]
+    for terms in versions:
+        kept_out = ", ".join([*terms["excluded_kinds"], *terms["excluded_phases"]])
+        own = terms["version"] > 0
+        table.add_row(
+            str(terms["version"]) if own else "default", terms["effective_month"] if own else "",
+            terms["approval"], str(terms["increment_minutes"]), terms["direction"], kept_out,
+            "yes" if terms["version"] == told["current"]["version"] else "",
+        )  # fmt: skip
+    return table

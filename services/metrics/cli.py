@@ -1,49 +1,46 @@
 """The commands of the metrics house; each speaks to its service as any client would."""
 
-import asyncio
 import json
-import re
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NoReturn
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Final
 
-import aiohttp
 import typer
-from rich.console import Console, RenderableType
 
 from schemas.periods import Week
-from services.machine.operator_tokens import operator_token
+from services.client import call
 from services.metrics.tables import figures_table, scorecard_table
 from services.settings import load
+from services.terminal import AsJson, Firm, TokenText, Url, read_day, show
 
 app = typer.Typer()
 
-REQUEST_SECONDS: Final = 30.0
-WIDTH: Final = 100
 SHOWN_DAYS: Final = 28
 FIRST_FIGURES: Final = (
     "turnaround,first_pass_acceptance,escalation_rate,throughput,open_overdue,hours_by_task_type"
 )
-_FIRM: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-Firm = Annotated[str, typer.Argument(help="The firm's id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-TokenText = Annotated[
-    str | None,
-    typer.Option("--token", help="The token to speak with, instead of TURNSHEET_TOKEN's."),
-]
-Url = Annotated[str | None, typer.Option("--url", help="Where metrics is, when not here.")]
+
+def read_week(text: str) -> str:
+    """Check an ISO week."""
+    try:
+        return str(Week.parse(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no ISO week: give one like 2026-W28") from None
 
 
 @app.command()
 def metrics(
     firm: Firm,
     since: Annotated[
-        str | None, typer.Option("--from", help="The first date, like 2026-07-01.")
+        str | None,
+        typer.Option("--from", parser=read_day, help="The first date, like 2026-07-01."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", help="The date after the last; tomorrow if not said.")
+        str | None,
+        typer.Option(
+            "--to", parser=read_day, help="The date after the last; tomorrow if not said."
+        ),
     ] = None,
     metric: Annotated[str, typer.Option(help="One or several, with commas.")] = FIRST_FIGURES,
     group_by: Annotated[
@@ -61,12 +58,15 @@ def metrics(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a firm's figures; without dates those of the last four weeks."""
+    """Show a firm's figures of some dates.
+
+    Without dates: those of the last four weeks.
+    """
     today = datetime.now(UTC).date()
-    last = until or (today + timedelta(days=1)).isoformat()
+    last = date.fromisoformat(until) if until else today + timedelta(days=1)
     query = {
         "from": since or _earlier(last),
-        "to": last,
+        "to": last.isoformat(),
         "metric": metric,
         "granularity": granularity,
         "net": "false" if gross else "true",
@@ -74,91 +74,29 @@ def metrics(
         **({"phase": phase} if phase else {}),
         **({"clock": clock} if clock else {}),
     }
-    answer = _ask(f"/v1/firms/{_id(firm)}/metrics", query, token, url)
-    _show(answer, as_json, figures_table)
+    answer = _ask(f"/v1/firms/{firm}/metrics", query, token, url)
+    show(answer, [figures_table(answer)], as_json=as_json)
 
 
 @app.command()
 def scorecard(
     firm: Firm,
-    week: Annotated[str, typer.Argument(help="The ISO week, like 2026-W28.")],
+    week: Annotated[str, typer.Argument(parser=read_week, help="The ISO week, like 2026-W28.")],
     token: TokenText = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a firm's week: every figure per placement and phase."""
+    answer = _ask(f"/v1/firms/{firm}/scorecards/{week}", {}, token, url)
+    show(answer, [scorecard_table(answer)], as_json=as_json)
+
+
+def _earlier(until: date) -> str:
     try:
-        named = Week.parse(week)
-    except ValueError:
-        raise typer.BadParameter(f"{week} is no ISO week: give one like 2026-W28") from None
-    answer = _ask(f"/v1/firms/{_id(firm)}/scorecards/{named}", {}, token, url)
-    _show(answer, as_json, scorecard_table)
-
-
-def _earlier(until: str) -> str:
-    try:
-        return (datetime.fromisoformat(until) - timedelta(days=SHOWN_DAYS)).date().isoformat()
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{until} is no date: give one like 2026-07-31") from None
-
-
-def _id(firm: str) -> str:
-    if _FIRM.fullmatch(firm) is None:
-        raise typer.BadParameter("a firm's id is letters, digits and . _ : -")
-    return firm
+        return (until - timedelta(days=SHOWN_DAYS)).isoformat()
+    except OverflowError:
+        raise typer.BadParameter(f"{until} is before all figures") from None
 
 
 def _ask(path: str, query: Mapping[str, str], token: str | None, url: str | None) -> Any:
-    """Ask the service; whatever it refuses ends the command with a sentence."""
-    settings = load()
-    base = (url or settings.url("metrics")).rstrip("/")
-    status, answer = asyncio.run(
-        _get(base + path, query, token or operator_token(settings, "finance"))
-    )
-    if status is None:
-        _fail(f"no answer from {base}: is it running? `turnsheet status` tells")
-    if status == 404:
-        _fail("no such firm, or this token may not see it")
-    if status == 422 and isinstance(answer, dict):
-        faults = (f"{_named(one)}: {one['detail']}" for one in answer.get("errors", ()))
-        raise typer.BadParameter("; ".join(faults) or answer["title"])
-    if status != 200:
-        title = answer.get("title") if isinstance(answer, dict) else None
-        _fail(f"{status} {title or 'an odd answer'}")
-    return answer
-
-
-async def _get(url: str, query: Mapping[str, str], token: str) -> tuple[int | None, Any]:
-    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-    headers = {"Authorization": f"Bearer {token}"}
-    try:
-        async with (
-            aiohttp.ClientSession(headers=headers, timeout=timeout) as http,
-            http.get(url, params=query) as response,
-        ):
-            return response.status, await response.json(content_type=None)
-    except (aiohttp.ClientError, TimeoutError):
-        return None, None
-    except ValueError:
-        return 502, None
-
-
-def _named(fault: Mapping[str, Any]) -> str:
-    """Name the option that a fault of the query is about."""
-    name = str(fault["pointer"]).removeprefix("/query").strip("/").split("/")[0]
-    return f"--{name.replace('_', '-')}" if name else "the dates"
-
-
-def _show(answer: Any, as_json: bool, lay_out: Any) -> None:
-    if as_json:
-        typer.echo(json.dumps(answer))
-        return
-    table: RenderableType = lay_out(answer)
-    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
-
-
-def _fail(words: str) -> NoReturn:
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
-        f"error: {words}", style="red"
-    )
-    raise typer.Exit(1)
+    return json.loads(call(load(), "metrics", "GET", path, query=query, token=token, url=url))

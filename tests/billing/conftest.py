@@ -1,7 +1,9 @@
 """A running billing house on real servers, and people who call it."""
 
 import asyncio
+import os
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,6 +53,18 @@ class Billing:
             text = await answer.text()
             assert answer.status == status, text
             return await answer.json(content_type=None) if "json" in answer.content_type else text
+
+    async def command(self, *words: str) -> tuple[int | None, str, str]:
+        """Run a command in a process of its own, as finance would, and say how it ended."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from services.cli import main; main()", *words,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "TURNSHEET_HOME": str(self.settings.home),
+                 "TURNSHEET_BILLING_URL": str(self.server.make_url("")).rstrip("/"),
+                 "TURNSHEET_TOKEN": self.finance},
+        )  # fmt: skip
+        out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode()
 
     async def settle(self, seconds: float = 30) -> None:
         """Wait until everything on the log is applied."""

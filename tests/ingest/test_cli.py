@@ -168,7 +168,8 @@ async def test_a_broken_export_is_one_sentence(door, command, tmp_path):
 
 
 async def test_what_was_not_answered_is_posted_again_with_the_same_bytes():
-    bodies = []
+    bodies: list[bytes] = []
+    told: list[str] = []
 
     async def shaky(request):
         bodies.append(await request.read())
@@ -189,8 +190,10 @@ async def test_what_was_not_answered_is_posted_again_with_the_same_bytes():
     port = runner.addresses[0][1]
     try:
         async with aiohttp.ClientSession() as http:
-            answer = await deliver(http, f"http://127.0.0.1:{port}/", b"x", "text/plain")
+            url = f"http://127.0.0.1:{port}/"
+            answer = await deliver(http, url, b"x", "text/plain", tell=told.append)
             assert (answer, bodies) == ((202, {"accepted": 1}), [b"x"] * 4)
+            assert told == [f"no answer from {url} (status 503): trying again for 120 s"]
             bodies.clear()
             with pytest.raises(Undelivered):
                 await deliver(

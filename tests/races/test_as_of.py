@@ -1,9 +1,6 @@
 """A run is what its cut says: decided again later, whatever came since, it is the same bytes."""
 
-import asyncio
 import json
-import os
-import sys
 
 import asyncpg
 import pytest
@@ -109,38 +106,25 @@ async def test_a_replay_names_what_differs(billing, owner):
     await owner.execute("""update billing.invoice
         set body = convert_to(replace(convert_from(body, 'utf8'), '"7.63"', '"7.64"'), 'utf8')""")
     assert await replayed(billing, run) == {"firm-1": ("differs", ["lines", "document"])}
-    told = await command(billing, "bill", "run", "--as-of", run["run_id"])
+    told = await billing.command("bill", "run", "--as-of", run["run_id"])
     assert told[0] == 1
     assert "differs: lines, document" in told[1]
-
-
-async def command(billing, *words):
-    """Run a command in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from services.billing.cli import app; app(prog_name='turnsheet')",
-        *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "TURNSHEET_HOME": str(billing.settings.home),
-             "TURNSHEET_BILLING_URL": str(billing.server.make_url("")).rstrip("/"),
-             "TURNSHEET_TOKEN": billing.finance},
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
 
 
 async def test_the_command_shows_each_firm_and_ends_well_when_nothing_differs(billing):
     await put(billing.settings, [of_firm(body, "firm-2") for body in DIRECTORY], "admin:a")
     await put(billing.settings, [entry("a", 30)])
     run = await billing.run("2026-07")
-    exit_code, out, err = await command(billing, "bill", "run", "--as-of", run["run_id"])
+    exit_code, out, err = await billing.command("bill", "run", "--as-of", run["run_id"])
     assert (exit_code, err.strip()) == (0, "")
     lines = [line.split() for line in out.splitlines() if line.startswith("firm-")]
     assert [(line[0], line[1], line[-1]) for line in lines] == [
         ("firm-1", "document", "same"),
         ("firm-2", "nothing_due", "same"),
     ]
-    assert (await command(billing, "bill", "run", "2026-07", "--as-of", run["run_id"]))[0] == 2
-    one = await command(
-        billing, "bill", "run", "--as-of", run["run_id"], "--firm", "firm-2", "--json"
+    assert (await billing.command("bill", "run", "2026-07", "--as-of", run["run_id"]))[0] == 2
+    one = await billing.command(
+        "bill", "run", "--as-of", run["run_id"], "--firm", "firm-2", "--json"
     )
     assert [f["firm_id"] for f in json.loads(one[1])["firms"]] == ["firm-2"]
 

@@ -26,14 +26,15 @@ async def deliver(
     media: str,
     *,
     patience_seconds: float = PATIENCE_SECONDS,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[int, Any]:
     """Post a body until it has an answer of its own, and return that with its status.
 
     Overload, an unknown outcome and a lost connection are tried again with the same bytes: that is
-    always safe. Raises Undelivered when patience ends.
+    always safe, and `tell` hears of the first time. Raises Undelivered when patience ends.
     """
     give_up_at = time.monotonic() + patience_seconds
-    pause = 0.2
+    pause, told = 0.2, False
     while True:
         try:
             async with http.post(url, data=body, headers={"Content-Type": media}) as response:
@@ -47,6 +48,9 @@ async def deliver(
         pause = min(pause, PAUSE_SECONDS_MAX)
         if time.monotonic() + pause > give_up_at:
             raise Undelivered(f"no answer from {url} after {patience_seconds:.0f} s ({reason})")
+        if not told:
+            tell(f"no answer from {url} ({reason}): trying again for {patience_seconds:.0f} s")
+            told = True
         await asyncio.sleep(pause)
         pause *= 2
 
@@ -60,9 +64,15 @@ def open_session(token: str) -> aiohttp.ClientSession:
 
 
 async def send_lines(
-    url: str, token: str, lines: Iterable[bytes], note: Callable[[int], None] = lambda _: None
+    url: str,
+    token: str,
+    lines: Iterable[bytes],
+    note: Callable[[int], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Sending:
     """Send lines of events in batches, in their order; `note` is told the bytes of each.
+
+    `tell` hears in words of a batch that has to be sent again.
 
     Raises Undelivered, with the line from which nothing is known to have arrived.
     """
@@ -71,7 +81,9 @@ async def send_lines(
         for batch in cut_lines(lines):
             if batch.numbers:
                 try:
-                    status, answer = await deliver(http, f"{url}/v1/events", batch.body, LINES)
+                    status, answer = await deliver(
+                        http, f"{url}/v1/events", batch.body, LINES, tell=tell
+                    )
                 except Undelivered as error:
                     raise Undelivered(f"line {batch.numbers[0]} and later: {error}") from None
                 if not sending.take(batch, status, answer):

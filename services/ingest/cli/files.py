@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import time
 import tomllib
 from collections.abc import Sequence
@@ -15,16 +14,15 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from services.client import base_url, bearer
 from services.ingest.cli.delivery import Undelivered, deliver, open_session, send_lines
-from services.ingest.cli.terminal import AsJson, TokenText, Url, err, fail
 from services.ingest.imports import FORMATS, Format, read_stints
 from services.ingest.mapping import Rules
 from services.ingest.rows import FileRefused, Stint
-from services.machine.operator_tokens import operator_token
-from services.settings import Settings, load
+from services.settings import load
+from services.terminal import AsJson, TokenText, Url, err, fail, read_id
 
 SHOWN_MAX: Final = 50
-ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 app = typer.Typer()
 
@@ -36,7 +34,10 @@ def send(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send events from a file; what is refused is listed by its line. Sending again is harmless."""
+    """Send events from a file, one a line.
+
+    What is refused is listed by its line, and ends with 1. Sending a file again is harmless.
+    """
     settings = load()
     started = time.monotonic()
     with _progress(hide=as_json) as progress, file.open("rb") as lines:
@@ -44,10 +45,11 @@ def send(
         try:
             sending = asyncio.run(
                 send_lines(
-                    url or settings.url("ingest"),
-                    _token_of(settings, token),
+                    base_url(settings, "ingest", url),
+                    bearer(settings, "admin", token),
                     lines,
                     lambda size: progress.advance(task, size),
+                    err.print,
                 )
             )
         except Undelivered as error:
@@ -95,19 +97,23 @@ def import_file(
     mapping: Annotated[
         Path, typer.Option("--map", exists=True, dir_okay=False, help="The rules, as TOML.")
     ],
-    firm: Annotated[str | None, typer.Option(help="The firm where no rule names one.")] = None,
+    firm: Annotated[
+        str | None, typer.Option(parser=read_id, help="The firm where no rule names one.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only tell what would happen.")] = False,
     token: TokenText = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import a tool's CSV export; the same file twice adds nothing, bad rows are listed by line."""
+    """Import a tool's CSV export.
+
+    The same file twice adds nothing. Bad rows are listed by line, and end with 1; rows without a
+    rule are told with the words that need one.
+    """
     if form not in get_args(Format):
         raise typer.BadParameter(f"no format {form}: give {' or '.join(FORMATS)}")
     if timezone not in available_timezones():
         raise typer.BadParameter(f"no time zone {timezone}: give one like Asia/Manila")
-    if firm is not None and ID.fullmatch(firm) is None:
-        raise typer.BadParameter("a firm's id holds letters, digits and . _ : - only")
     rules = _read_rules(mapping)
     raw = file.read_bytes()
     try:
@@ -116,12 +122,12 @@ def import_file(
         fail(f"{file.name} is not UTF-8")
     settings = load()
     query = f"format={form}&timezone={timezone.replace('+', '%2B')}&dry_run={str(dry_run).lower()}"
-    call = f"{url or settings.url('ingest')}/v1/imports?{query}" + (
+    call = f"{base_url(settings, 'ingest', url)}/v1/imports?{query}" + (
         f"&firm_id={firm}" if firm else ""
     )
     body = json.dumps({"csv": text, "mapping": rules}).encode()
     try:
-        status, report = asyncio.run(_post_import(call, _token_of(settings, token), body))
+        status, report = asyncio.run(_post_import(call, bearer(settings, "admin", token), body))
     except Undelivered as error:
         fail(str(error))
     if status != 200:
@@ -136,7 +142,7 @@ def import_file(
 
 async def _post_import(call: str, token: str, body: bytes) -> tuple[int, Any]:
     async with open_session(token) as http:
-        return await deliver(http, call, body, "application/json")
+        return await deliver(http, call, body, "application/json", tell=err.print)
 
 
 def _read_rules(path: Path) -> dict[str, Any]:
@@ -181,7 +187,3 @@ def _print_unmapped(lines: set[int], raw: bytes, report: dict[str, Any]) -> None
     for key, count in sorted(words.items()):
         table.add_row(*key, str(count))
     err.print(table)
-
-
-def _token_of(settings: Settings, given: str | None) -> str:
-    return given or operator_token(settings, "admin")

@@ -2,20 +2,18 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, TypeVar
 
 import asyncpg
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from services.ingest.cli.terminal import AsJson, err, fail
 from services.machine.operator_tokens import Operator
 from services.postgres import Connection, connect
 from services.settings import Settings, load
+from services.terminal import AsJson, err, fail, show
 from services.web.auth import (
     ALL,
     DEFAULT_SCOPES,
@@ -57,7 +55,10 @@ def create(
     label: Annotated[str, typer.Option(help="What it is for; opaque, no names.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make a token; its text is printed once and kept nowhere. "*" binds to all."""
+    """Make a token; its text is printed once and kept nowhere.
+
+    Bind it to what it may speak for; "*" is all. What a kind has to be bound to is asked for.
+    """
     found = next((known for known in KINDS if known == kind), None)
     if found is None:
         raise typer.BadParameter(f"no kind {kind}: give one of {', '.join(KINDS)}")
@@ -97,16 +98,18 @@ def _bound(kind: Kind, what: str, given: list[str] | None) -> list[str]:
 
 
 @tokens.command("list")
-def show(as_json: AsJson = False) -> None:
-    """List all tokens, the newest first; the texts themselves are kept nowhere."""
+def list_all(as_json: AsJson = False) -> None:
+    """List all tokens, the newest first, without their texts."""
 
     async def find(_: Settings, conn: Connection) -> list[Token]:
         return await list_tokens(conn)
 
     found = _with_identity(find)
-    if as_json:
-        typer.echo(json.dumps([token._asdict() for token in found], default=_json_text))
-        return
+    told = [
+        token._asdict()
+        | {name: _text(getattr(token, name)) for name in ("created_at", "expires_at", "revoked_at")}
+        for token in found
+    ]
     table = Table("id", "principal", "firms", "placements", "sources", "scopes", "state", box=None)
     now = datetime.now(UTC)
     for token in found:
@@ -121,7 +124,7 @@ def show(as_json: AsJson = False) -> None:
             *(" ".join(b) for b in (token.firms, token.placements, token.sources, token.scopes)),
             state,
         )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    show(told, [table], as_json=as_json, width=160)
 
 
 @tokens.command("revoke")
@@ -160,6 +163,5 @@ def _with_identity(act: Callable[[Settings, Connection], Awaitable[Found]]) -> F
         raise LookupError("the database has no such roles yet: run `turnsheet migrate`") from None
 
 
-def _json_text(value: object) -> str:
-    assert isinstance(value, datetime)
-    return value.isoformat()
+def _text(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant is not None else None

@@ -1,0 +1,73 @@
+"""What all commands share at the terminal: options, how answers and errors are told."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from datetime import date
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from rich.console import Console, RenderableType
+
+from schemas.periods import Month
+
+WIDTH: Final = 100  # where the output is no terminal
+_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def read_id(text: str) -> str:
+    """Check an id of a firm or placement."""
+    if _ID.fullmatch(text) is None:
+        raise typer.BadParameter("an id is letters, digits and . _ : -")
+    return text
+
+
+def read_month(text: str) -> str:
+    """Check a month."""
+    try:
+        return str(Month.parse(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no month: give one like 2026-07") from None
+
+
+def read_day(text: str) -> str:
+    """Check a date."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no date: give one like 2026-07-31") from None
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Firm = Annotated[str, typer.Argument(parser=read_id, help="The firm's id.")]
+TokenText = Annotated[
+    str | None,
+    typer.Option("--token", help="The token to speak with, instead of TURNSHEET_TOKEN's."),
+]
+Url = Annotated[
+    str | None, typer.Option("--url", help="Where the service is, when not on this machine.")
+]
+
+
+def show(body: Any, shown: Iterable[RenderableType], *, as_json: bool, width: int = WIDTH) -> None:
+    """Print an answer: as JSON for machines, or as tables and lines for people."""
+    if as_json:
+        typer.echo(json.dumps(body))
+        return
+    out = Console(width=None if sys.stdout.isatty() else width, highlight=False, markup=False)
+    for item in shown:
+        out.print(item)
+
+
+def say_error(words: str) -> None:
+    """Tell in a sentence what went wrong."""
+    err.print(f"error: {words}", style="red")
+
+
+def fail(words: str) -> NoReturn:
+    """Tell in a sentence what went wrong, and end with 1."""
+    say_error(words)
+    raise typer.Exit(1)

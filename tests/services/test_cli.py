@@ -1,0 +1,111 @@
+"""Calls that cannot be: each ends with a sentence that says what to do, and never a traceback."""
+
+import os
+import signal
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from services.cli import app, main
+
+TOKEN = {"TURNSHEET_TOKEN": "tns_x"}
+MONTH = "give one like 2026-07"
+DAY = "give one like 2026-07-31"
+NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
+BILL_RUN = ("bill", "run", "2026-07")
+WRONG = [
+    (("bill", "run", "2026-13"), {}, 2, MONTH),
+    (("bill", "list", "--period", "July"), {}, 2, MONTH),
+    (("bill", "issue", "--period", "2026-07", "--date", "soon"), {}, 2, DAY),
+    (("bill", "run", "2026-07", "--firm", "a/b"), {}, 2, "an id is letters"),
+    (("bill", "show", "a b"), {}, 2, "an id is letters"),
+    (("rates", "set", "--country", "PH", "--rate", "9", "--from", "x"), {}, 2, DAY),
+    (("terms", "set", "firm-1", "--from", "2026"), {}, 2, MONTH),
+    (("timesheet", "list", "f", "--from", "2026-07-01", "--to", "end"), {}, 2, DAY),
+    (("metrics", "f", "--from", "foo"), {}, 2, DAY),
+    (("scorecard", "f", "2026-W60"), {}, 2, "give one like 2026-W28"),
+    (("simulate", "--start", "2026-7"), {}, 2, MONTH),
+    (("simulate", "--out", "{file}/in/a/file"), {}, 1, "Not a directory"),
+    (BILL_RUN, {}, 1, "run `turnsheet up`, which leaves one"),
+    (BILL_RUN, {"TURNSHEET_TOKEN": "two words"}, 2, "a token is one word"),
+    (("metrics", "f", "--token", "zwei\nZeilen"), {}, 2, "a token is one word"),
+    (BILL_RUN, TOKEN | {"TURNSHEET_BILLING_URL": "nowhere"}, 2, "no address of billing"),
+    (("metrics", "f", "--url", "nowhere"), TOKEN, 2, "no address of metrics"),
+    (("send", "{file}", "--url", "nowhere"), TOKEN, 2, "no address of ingest"),
+    (BILL_RUN, TOKEN | {"TURNSHEET_BILLING_URL": "http://127.0.0.1:1"}, 1, "`turnsheet status`"),
+    (("migrate",), {"DATABASE_URL": "nowhere"}, 1, "give an address like postgresql://"),
+    (("status",), {"TURNSHEET_HOME": "{file}"}, 1, "Not a directory"),
+    (("status",), {"TURNSHEET_HOMES": "x"}, 1, "did you mean TURNSHEET_HOME?"),
+    (("status",), {"TURNSHEET_INGEST_PORT": "x"}, 1, "TURNSHEET_INGEST_PORT: Input should be"),
+    (("migrate",), {}, 1, "set DATABASE_URL and TURNSHEET_DATABASE_ROLE_PASSWORD, or run"),
+    (("rebuild", "metrics"), {}, 1, "set DATABASE_URL and TURNSHEET_DATABASE_ROLE_PASSWORD"),
+    (("rebuild", "ledger"), {}, 2, "'ledger' is not one of 'metrics', 'billing'"),
+    (("fly",), {}, 2, "No such command 'fly'"),
+    (
+        ("migrate",),
+        {"DATABASE_URL": NO_DATABASE, "TURNSHEET_DATABASE_ROLE_PASSWORD": "secret-of-the-test"},
+        1,
+        "error: the database does not answer: see `turnsheet doctor`",
+    ),
+]
+
+
+@pytest.fixture
+def turnsheet(monkeypatch, capsys, tmp_path):
+    """Runs a command here as `main` does, in a world where nothing is set and nothing runs."""
+    (tmp_path / "a-file").write_text("{}\n")
+    for name in [name for name in os.environ if name.startswith("TURNSHEET_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("TURNSHEET_HOME", str(tmp_path / "home"))
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(words, more):
+        for name, value in more.items():
+            monkeypatch.setenv(name, value.format(file=tmp_path / "a-file"))
+        given = [word.format(file=tmp_path / "a-file") for word in words]
+        monkeypatch.setattr(sys, "argv", ["turnsheet", *given])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, " ".join(said.err.split())
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("words", "more", "code", "sentence"), WRONG)
+def test_a_call_that_cannot_be_ends_with_what_to_do(turnsheet, words, more, code, sentence):
+    ended, out, said = turnsheet(words, more)
+    assert (ended, out, sentence in said) == (code, "", True), said
+    assert "Traceback" not in said
+    assert "unexpected" not in said
+
+
+def commands(group, path=()):
+    for name, found in group.commands.items():
+        if hasattr(found, "commands"):
+            yield from commands(found, (*path, name))
+        else:
+            yield (*path, name), found
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+WITHOUT_JSON = {("demo",)}  # a story told to people
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_and_every_option_says_what_it_is_for(words):
+    told = CliRunner().invoke(app, [*words, "--help"])
+    assert told.exit_code == 0
+    first = (COMMANDS[words].help or "").partition("\n")[0]
+    assert 0 < len(first) <= 68, "the list of commands cuts what is longer"
+    assert [p.name for p in COMMANDS[words].params if not getattr(p, "help", "")] == []
+
+
+def test_every_command_answers_machines_too():
+    spoken = {words for words, found in COMMANDS.items()
+              if any("--json" in p.opts for p in found.params)}  # fmt: skip
+    assert set(COMMANDS) - spoken == WITHOUT_JSON
