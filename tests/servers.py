@@ -26,7 +26,8 @@ TEMPLATE = "template_migrated"
 VARIABLE = "TESTS_OF_TURNSHEET_SERVERS"  # how the workers hear which folder is the run's
 ROLE_PASSWORD = "role-password-of-the-tests"
 PREFIX = "turnsheet-tests-"
-_WARDENS: list[subprocess.Popen[bytes]] = []  # to be dropped is to be ended
+WARDEN_SECONDS = 60
+_WARDENS: dict[Path, "subprocess.Popen[bytes]"] = {}
 
 
 def prepare() -> Path:
@@ -43,11 +44,10 @@ def prepare() -> Path:
 
 def _set_warden(folder: Path) -> None:
     """Have what the run starts ended when this process is, whoever kills it."""
-    warden = subprocess.Popen(
+    _WARDENS[folder] = subprocess.Popen(
         [sys.executable, "-m", "tests.warden", str(folder)],
         cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    _WARDENS.append(warden)
 
 
 def addresses() -> dict[str, str]:
@@ -102,11 +102,16 @@ def settings_of(database_url: str, kafka: str, home: Path) -> Settings:
 
 
 def stop(folder: Path) -> None:
-    """Stop the servers of a run, whoever started them, and remove its folder."""
+    """Stop the servers of a run, whoever started them, and remove its folder.
+
+    The run itself has its warden end whatever else is left.
+    """
     EmbeddedKafka(folder / "kafka", 0, 0).stop()
     if (folder / "postgres").exists():
         EmbeddedPostgres(folder / "postgres", 0, "").stop("immediate")
     shutil.rmtree(folder, ignore_errors=True)
+    if warden := _WARDENS.pop(folder, None):
+        warden.communicate(timeout=WARDEN_SECONDS)
 
 
 def _sweep() -> None:

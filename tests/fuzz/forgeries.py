@@ -1,12 +1,16 @@
 """Tokens that are almost right: made from real ones, sent to all three services, none let in."""
 
 import asyncio
+import base64
+import hmac
+import json
 import string
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from services.web.auth import KINDS
 from tests.fuzz import wire
@@ -106,9 +110,41 @@ def _unicode(rng: Random, good: str, _: Sequence[str]) -> bytes:
     return (good[:at] + strange + good[at + 1 :]).encode(rng.choice(["utf-8", "utf-16-le"]))
 
 
+def web_tokens(good: str) -> list[str]:
+    """Signed web tokens (JWT), which we do not take at all, that claim to be a good token's."""
+    claims = {"sub": good.split("_")[2], "jti": good, "scope": "*", "firms": ["*"], "exp": 2**33}
+    made = []
+    for alg in ("none", "None", "", "HS256", "HS512", "RS256", "ES256"):
+        for key in (b"", b"secret", good.encode()):
+            for more in WEB_HEADERS:
+                header = {"typ": "JWT", "alg": alg, **more}
+                said = ".".join(_base64(json.dumps(part).encode()) for part in (header, claims))
+                mark = hmac.digest(key, said.encode(), "sha256") if key else b""
+                made.append(f"{said}.{_base64(mark)}")
+    return made
+
+
+WEB_HEADERS: tuple[dict[str, Any], ...] = (
+    {},
+    {"kid": "../../../dev/null"},
+    {"kid": "' union select 'secret' --"},
+    {"jku": "http://127.0.0.1/keys"},
+    {"jwk": {"kty": "oct", "k": "c2VjcmV0"}},
+    {"crit": ["exp"], "b64": False},
+)
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _web_token(rng: Random, good: str, _: Sequence[str]) -> str:
+    return rng.choice(web_tokens(good))
+
+
 ALTERED: tuple[Callable[[Random, str, Sequence[str]], str | bytes], ...] = (
     _flipped, _other_digit, _other_secret, _other_kind, _other_id, _cut, _longer, _other_case,
-    _spaced, _unicode,
+    _spaced, _unicode, _web_token,
 )  # fmt: skip
 SCHEMES = (
     b"Basic ", b"Token ", b"", b"Bearer", b"Bearer:", b"Bearer  ", b"Bearer\t", b"OAuth ",

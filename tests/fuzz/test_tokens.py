@@ -5,7 +5,7 @@ import asyncio
 import inspect
 
 from services.web import auth
-from tests.fuzz.forgeries import ALTERED, DOORS, sealed, try_all
+from tests.fuzz.forgeries import ALTERED, DOORS, sealed, try_all, web_tokens
 
 FORGERIES = 2_000
 
@@ -33,6 +33,16 @@ def test_every_token_that_is_dead_is_refused_by_every_call_that_needs_one(world)
                 house, method, path, raw=b"", more={"Authorization": f"Bearer {token}"}
             )
             assert status == 401, (name, house)
+
+
+def test_no_signed_web_token_is_let_in_however_it_says_to_check_it(world):
+    for house, method, path, who in DOORS:
+        forged = web_tokens(world.tokens[who])
+        assert len(set(forged)) >= 60
+        for token in forged:
+            more = {"Authorization": f"Bearer {token}"}
+            status, answer = world.call(house, method, path, raw=b"", more=more)
+            assert (status, answer["code"]) == (401, "unauthorized"), (house, token)
 
 
 def test_a_secret_is_compared_by_the_one_function_that_takes_the_same_time_for_all():
