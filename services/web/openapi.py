@@ -1,5 +1,6 @@
 """OpenAPI 3.1 and a page to read, both made from the table of routes and the pydantic models."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from services.web.routes import JSON, KEY_HEADER, KEY_PATTERN, Route
 Document: TypeAlias = dict[str, Any]
 _Key: TypeAlias = tuple[int, Literal["request", "response", "problem"]]
 _ID_SCHEMA: Final = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+_CODE: Final = re.compile(r"`([^`]+)`")
 _PROBLEM: Final[_Key] = (-1, "problem")
 _ABOUT: Final = (
     "Every refusal is an RFC 9457 problem with a stable `code`. What belongs to another firm"
@@ -243,7 +245,7 @@ def page(document: Document) -> str:
         "<!doctype html><html lang='en'><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'>"
         f"<title>{title}</title><style>{_STYLE}</style><main><h1>{title}</h1>"
-        f"<p>{escape(document['info']['description'])}</p>"
+        f"<p>{_prose(document['info']['description'])}</p>"
         f"{''.join(rows)}<h2>Models</h2>{schemas}</main></html>"
     )
 
@@ -254,24 +256,39 @@ def _needs(operation: Document) -> str:
 
 
 def _section(path: str, method: str, operation: Document) -> str:
+    answers = [f"{status}{_models(told)}" for status, told in operation["responses"].items()]
     facts = [
-        ("needs", _needs(operation)),
-        *((p["in"], _parameter(p)) for p in operation["parameters"]),
-        ("answers", ", ".join(operation["responses"])),
+        ("needs", escape(_needs(operation))),
+        *((p["in"], escape(_parameter(p))) for p in operation["parameters"]),
+        ("answers", ", ".join(answers)),
     ]
     if "requestBody" in operation:
-        facts.insert(1, ("takes", ", ".join(operation["requestBody"]["content"])))
-    lines = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in facts)
+        body = operation["requestBody"]
+        facts.insert(1, ("takes", f"{escape(', '.join(body['content']))}{_models(body)}"))
+    lines = "".join(f"<dt>{escape(term)}</dt><dd>{text}</dd>" for term, text in facts)
     return (
         f"<section><h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2>"
-        f"<p>{escape(operation['summary'])}</p><p>{escape(operation.get('description', ''))}</p>"
+        f"<p>{escape(operation['summary'])}</p><p>{_prose(operation.get('description', ''))}</p>"
         f"<dl>{lines}</dl></section>"
     )
 
 
+def _prose(text: str) -> str:
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
+def _models(told: Document) -> str:
+    """Link to the models of a body, whichever media type it comes in; problems need no link."""
+    names = {
+        _kind(media["schema"]): None
+        for kind, media in told.get("content", {}).items()
+        if kind != MEDIA_TYPE and "$ref" in media["schema"]
+    }
+    return "".join(f" <a href='#{escape(name)}'>{escape(name)}</a>" for name in names)
+
+
 def _parameter(parameter: Document) -> str:
-    kind = parameter["schema"].get("type", "")
-    return f"{parameter['name']} {kind}{'' if parameter['required'] else ', optional'}"
+    return f"{parameter['name']} {_kind(parameter['schema'])}{'' if parameter['required'] else ', optional'}"
 
 
 def _fields(schema: Document) -> str:
@@ -300,5 +317,5 @@ _STYLE: Final = (
     "h2{font-size:1.05rem;font-weight:500;margin:0}h2 b{color:#0b6b5d}"
     "section{border-top:1px solid #d9d5cc;padding:1rem 0}p{margin:.25rem 0}"
     "dl{display:grid;grid-template-columns:6rem 1fr;margin:.5rem 0;font-size:.9rem}"
-    "dt{color:#6a6f76}dd{margin:0}pre{overflow:auto}details{padding:.25rem 0}"
+    "dt{color:#6a6f76}dd{margin:0}a{color:#0b6b5d}pre{overflow:auto}details{padding:.25rem 0}"
 )

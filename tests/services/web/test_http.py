@@ -703,6 +703,8 @@ async def test_the_page_loads_nothing_and_runs_nothing(door):
     assert response.content_type == "text/html"
     assert "/v1/firms/{firm}/view" in text
     assert "<script" not in text
+    assert "application/json <a href='#Order'>Order</a>" in text
+    assert "<details id='Order'>" in text
     assert "http" not in text.replace("</html>", "").lower() or "://" not in text
     assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
