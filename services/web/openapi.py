@@ -288,7 +288,8 @@ def _models(told: Document) -> str:
 
 
 def _parameter(parameter: Document) -> str:
-    return f"{parameter['name']} {_kind(parameter['schema'])}{'' if parameter['required'] else ', optional'}"
+    told = f"{parameter['name']} {_kind(parameter['schema'])}"
+    return told if parameter["required"] else f"{told}, optional"
 
 
 def _fields(schema: Document) -> str:
