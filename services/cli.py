@@ -28,7 +28,7 @@ from services.folding import rebuild as rebuild_tables
 from services.ingest.cli import app as ingest
 from services.kafka import KafkaUnreached, TopicRefused
 from services.machine import doctor as checkup
-from services.machine.children import SERVICES, ServiceFailed, find_orphans, probe
+from services.machine.children import SERVICES, ServiceFailed, find_orphans, probe_services
 from services.machine.embedded_kafka import KafkaFailed
 from services.machine.embedded_postgres import PostgresFailed
 from services.machine.installation import Installation, PortTaken, StopAsked, recover, running
@@ -173,7 +173,7 @@ def status(as_json: AsJson = False) -> None:
     """
     settings = load()
     owner = find_owner(settings.home)
-    services = {name: probe(f"{settings.ops_url(name)}/readyz") for name in SERVICES}
+    services = probe_services(settings)
     if as_json:
         report = {
             "owner": owner and {"pid": owner.pid, "since": owner.since},

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -159,6 +160,13 @@ def last_words(log: Path) -> str:
     except (ValueError, KeyError, TypeError):
         pass  # no event of ours: a line of a server, or the end of a traceback
     return f": {last[:QUOTED_MAX]}; see {log}" if last else f"; see {log}"
+
+
+def probe_services(settings: Settings) -> dict[str, str]:
+    """Ask all services at once whether they are ready; see `probe`."""
+    urls = [f"{settings.ops_url(name)}/readyz" for name in SERVICES]
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        return dict(zip(SERVICES, pool.map(probe, urls), strict=True))
 
 
 def probe(url: str, seconds: float = PROBE_SECONDS) -> str:

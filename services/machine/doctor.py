@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from services.kafka import TopicRefused, ready
 from services.kafka_clients import find_obstacle
-from services.machine.children import SERVICES, find_orphans, probe
+from services.machine.children import find_orphans, probe_services
 from services.machine.embedded_kafka import KafkaFailed, find_java
 from services.machine.embedded_postgres import PostgresFailed, check_can_run
 from services.machine.jars import cache_folder, missing_jars
@@ -45,8 +45,7 @@ def examine(environment: Mapping[str, str]) -> tuple[Settings, list[Finding]]:
     if not environment.get("KAFKA_BOOTSTRAP_SERVERS"):
         findings += [_java(), _jars()]
     findings += [_postgres(settings), asyncio.run(_kafka(settings)), _owner(settings)]
-    for name in SERVICES:
-        state = probe(f"{settings.ops_url(name)}/readyz")
+    for name, state in probe_services(settings).items():
         log = settings.home / "logs" / f"{name}.log"
         mend = START_IT if state == "no answer" else f"see {log}"
         findings.append(Finding(name, state, "" if state == "ready" else mend))
