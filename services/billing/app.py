@@ -49,6 +49,7 @@ async def _writer_pool(app: web.Application) -> AsyncIterator[None]:
 
 async def _tasks(app: web.Application) -> AsyncIterator[None]:
     async with beside(
+        app,
         partial(consume, app[SETTINGS], READING, health=app[HEALTH]),
         partial(work, app[SETTINGS]),
     ) as (app[CONSUMING], app[RUN_WORKER]):

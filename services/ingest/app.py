@@ -70,7 +70,7 @@ async def _producer(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _directory(app: web.Application) -> AsyncIterator[None]:
-    async with beside(partial(consume, app[SETTINGS], READING)) as (app[CONSUMING],):
+    async with beside(app, partial(consume, app[SETTINGS], READING)) as (app[CONSUMING],):
         yield
 
 

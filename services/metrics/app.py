@@ -39,8 +39,9 @@ def build_ops(app: web.Application) -> web.Application:
 
 
 async def _consuming(app: web.Application) -> AsyncIterator[None]:
-    async with beside(partial(consume, app[SETTINGS], READING, health=app[HEALTH])) as (task,):
-        app[CONSUMING] = task
+    async with beside(app, partial(consume, app[SETTINGS], READING, health=app[HEALTH])) as (
+        app[CONSUMING],
+    ):
         yield
 
 

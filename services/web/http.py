@@ -42,7 +42,7 @@ from services.web.deadlines import Connection, Limits, problem_of, problem_respo
 from services.web.problems import Fault, Problem, not_found, unavailable
 from services.web.room import Room
 from services.web.routes import Handler, Route, check_routes
-from services.web.serving import make_ops_app, run_service
+from services.web.serving import STOPPING, make_ops_app, run_service
 from services.web.shared_reads import SharedRead
 from services.web.telemetry import REQUEST_SECONDS, REQUESTS
 
@@ -128,6 +128,10 @@ def make_app(
     app[ROOM] = Room(limits.requests, limits.held_bytes)
     app[_PEPPER] = settings.token_pepper
     app[_ROUTES] = {}
+    app[STOPPING] = asyncio.Event()
+
+    async def stopping(app: web.Application) -> None:
+        app[STOPPING].set()
 
     async def pools(app: web.Application) -> AsyncIterator[None]:
         app[LOOK_POOL] = await open_pool(settings, service, "firm", size=LOOKS_MAX, looks=True)
@@ -137,6 +141,7 @@ def make_app(
         yield
         await asyncio.gather(*(close_pool(app[key]) for key in (LOOK_POOL, FIRM_POOL, OFFICE_POOL)))
 
+    app.on_shutdown.append(stopping)  # before the wait for answers that are under way
     app.cleanup_ctx.append(pools)
     for route in table:
         endpoint = _endpoint(route)

@@ -5,7 +5,7 @@ import gc
 import resource
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -24,6 +24,11 @@ CHECK_SECONDS: Final = 3.0
 OPS_CONNECTIONS: Final = 64
 FILES_RESERVED: Final = 256  # the health port, the pools, Kafka's connections, logs
 BESIDE_SECONDS: Final = 6.0
+# Of the seconds that a stop may take: for answers under way, and for all; the process ends then.
+DRAIN_SHARE: Final = 0.35
+CLEAN_SHARE: Final = 0.85
+# Set when a service is told to stop: what goes on beside its requests stops while these end.
+STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 log = structlog.get_logger()
 
 
@@ -62,13 +67,13 @@ def make_ops_app(checks: Mapping[str, Check], *, seconds: float = CHECK_SECONDS)
 
 @asynccontextmanager
 async def beside(
-    *work: Callable[[asyncio.Event], Coroutine[Any, Any, None]],
+    app: web.Application, *work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 ) -> AsyncIterator[tuple[asyncio.Task[None], ...]]:
     """Have work done beside an application for the length of a block.
 
-    At its end each is told to stop by its event, and cut off when it takes too long.
+    Each is told to stop as soon as the service is, and cut off when it takes too long.
     """
-    stop = asyncio.Event()
+    stop = app[STOPPING]
     tasks = tuple(asyncio.create_task(begin(stop)) for begin in work)
     yield tasks
     stop.set()
@@ -94,7 +99,8 @@ def run_service(
 ) -> None:
     """Serve both ports until SIGTERM or SIGINT, end what was begun, and return.
 
-    Stops within ten seconds. Raises what the start of the application raised.
+    Stops within ten seconds, if need be by cutting off what does not end. Raises what the start
+    of the application raised.
     """
     set_up_logs(settings.log_format, service, settings.log_level)
     # What the imports made lives for ever, and bursts of small values are not garbage: seen to
@@ -156,7 +162,7 @@ async def serve(
     """Serve until `stop` is set; `started` is told both ports once they listen."""
     limits = limits or Limits()
     # aiohttp waits this long for answers to be finished, and as long again for what it cancels.
-    patience = limits.drain_seconds * 0.35
+    patience = limits.drain_seconds * DRAIN_SHARE
     runners = [
         web.AppRunner(one, handle_signals=False, shutdown_timeout=patience) for one in (ops, app)
     ]
@@ -176,10 +182,24 @@ async def serve(
         await stop.wait()
         log.info("service_stopping", service=service)
     finally:
-        async with asyncio.timeout(limits.drain_seconds):
-            await app_runner.cleanup()
-            await ops_runner.cleanup()
+        await _clean_up(service, runners[::-1], limits.drain_seconds * CLEAN_SHARE)
     log.info("service_stopped", service=service)
+
+
+async def _clean_up(service: str, runners: Sequence[web.AppRunner], seconds: float) -> None:
+    """End what was begun, in so many seconds: what takes longer would be killed, and may be."""
+    budget = asyncio.timeout(seconds)
+    try:
+        async with budget:
+            for runner in runners:
+                await runner.cleanup()
+    except TimeoutError:
+        if not budget.expired():
+            raise
+        log.exception("service_cut_off", service=service, seconds=seconds)
+    finally:
+        for site in [site for runner in runners for site in runner.sites]:
+            await site.stop()
 
 
 async def _unless_stopped(start: Awaitable[None], stop: asyncio.Event) -> bool:

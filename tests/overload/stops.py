@@ -22,6 +22,7 @@ class Stopped(NamedTuple):
     acknowledged: list[str]
     served: int
     server_errors: int
+    words: str  # the last of its log
 
     @property
     def is_clean(self) -> bool:
@@ -49,7 +50,14 @@ async def stop_under_load(
         sum(count for status, count in told.statuses.items() if status >= 500)
         - (told.statuses[503])
     )
-    return Stopped(house, code, seconds, told.acknowledged, sum(told.statuses.values()), errors)
+    served = sum(told.statuses.values())
+    return Stopped(house, code, seconds, told.acknowledged, served, errors, _last_words(log))
+
+
+def _last_words(log: Path) -> str:
+    """Give what a service said last, less what it says of every request."""
+    lines = [line for line in log.read_text().splitlines() if "request_served" not in line]
+    return "\n".join(lines[-20:])
 
 
 PATHS = {
