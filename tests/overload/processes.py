@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from services.settings import Settings, environment_name
 
 HOUSES = ("ingest", "metrics", "billing")
+PATIENCE_SECONDS = 120.0  # where nothing is promised: a machine that others share may be slow
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     ["pytest", "tests.overload.wire", *(f"services.{house}.__main__" for house in HOUSES)]
@@ -66,7 +67,7 @@ class Service:
         found: list[Any] = psutil.Process(self.pid).net_connections("tcp")
         return found
 
-    async def answers(self, count: int, seconds: float = 20) -> None:
+    async def answers(self, count: int, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until it has answered so many requests."""
         until = time.monotonic() + seconds
         while (found := len(self.events("request_served"))) < count:
@@ -84,7 +85,7 @@ class Service:
         self.process.join(20)
         return self.process.exitcode, time.monotonic() - started
 
-    async def ready(self, seconds: float = 30) -> None:
+    async def ready(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until it says that it is ready."""
         async with asyncio.timeout(seconds), aiohttp.ClientSession() as client:
             url = f"http://127.0.0.1:{self.ops_port}/readyz"
@@ -148,7 +149,7 @@ def service(house: str, settings: Settings, log: Path, *, files: int = 0) -> Ite
 
 
 def _await_ports(process: ForkServerProcess, log: Path) -> tuple[int, int]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if not process.is_alive():
             break

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from services.settings import Settings
 from tests.overload import wire
-from tests.overload.processes import service
+from tests.overload.processes import PATIENCE_SECONDS, service
 
 BATCH = 20
 SECONDS_MAX = 10.0
@@ -37,9 +37,9 @@ async def stop_under_load(
     with service(house, settings, log) as one:
         await one.ready()
         load = (
-            partial(wire.send_in_turn, clients=8, seconds=20, batch=BATCH)
+            partial(wire.send_in_turn, clients=8, seconds=PATIENCE_SECONDS, batch=BATCH)
             if house == "ingest"
-            else partial(wire.ask_in_turn, clients=8, seconds=20, path=PATHS[house])
+            else partial(wire.ask_in_turn, clients=8, seconds=PATIENCE_SECONDS, path=PATHS[house])
         )
         under_way = call(load, one.port, token, name)
         await one.answers(20)
