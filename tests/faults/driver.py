@@ -25,7 +25,6 @@ from tests.faults.world import ROLES_OF_WORLD as ROLES
 from tests.servers import TEMPLATE, VARIABLE, addresses
 
 PLAY_SECONDS = 400.0
-SLACK_SECONDS = 1.5  # one of the promise, and half a second of the way
 HEAL_SECONDS = 120.0
 
 Echo = Callable[[str], None]
@@ -146,6 +145,7 @@ class Play:
         self._ledger = Ledger()
         self._closing = asyncio.Event()
         self._under_way: set[asyncio.Task[None] | None] = set()
+        self._behind: asyncio.Task[None] | None = None
 
     def seconds(self) -> float:
         """Say how long it has taken so far."""
@@ -184,7 +184,8 @@ class Play:
         """Let trouble that has begun go by, and leave servers and links as they were."""
         for task in (*watching, *(task for task in trouble if task not in self._under_way)):
             task.cancel()
-        await asyncio.gather(*trouble, *watching, return_exceptions=True)
+        behind = [self._behind] if self._behind else []
+        await asyncio.gather(*trouble, *watching, *behind, return_exceptions=True)
         if self._pair is not None:
             await self._pair.heal()
 
@@ -200,9 +201,7 @@ class Play:
     async def _work(self, world: Installation, tokens: dict[str, str], work: Workload) -> None:
         timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            client = Client(
-                session, self._ledger, DEADLINE_SECONDS + SLACK_SECONDS, world.was_disturbed
-            )
+            client = Client(session, self._ledger, DEADLINE_SECONDS, world.was_disturbed)
             # Whoever is to die of a refold needs one: what is told late, after all else is folded.
             refolds = any(name.startswith("refold.") for name in self._plan.failpoints)
             door = self._door(world)
@@ -240,9 +239,27 @@ class Play:
             self.tell(f"{role} stands still")
             self._outcome.happened.add("stop")
             async with world.disturbance():
-                await asyncio.sleep(self._plan.pause_seconds)
-            world.send(role, signal.SIGCONT)
+                if self._plan.behind is None or self._behind is not None:
+                    await asyncio.sleep(self._plan.pause_seconds)
+                    world.send(role, signal.SIGCONT)
+                else:
+                    await self._go_behind(world, role, self._plan.behind)
             self.tell(f"{role} goes on")
+
+    async def _go_behind(self, world: Installation, role: str, step: Step) -> None:
+        """Take a server away, wake whoever stands still, and bring it back after a while."""
+        assert self._pair is not None
+        self.tell(f"{step.whom}: {step.how} for {step.seconds} s, behind {role}")
+        self._outcome.happened.add("behind")
+        begun = asyncio.Event()
+        work = self._pair.restart(step.whom, step.how, step.seconds, begun)
+        self._behind = asyncio.create_task(work)
+        waiting = asyncio.ensure_future(begun.wait())
+        await asyncio.wait({self._behind, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        world.send(role, signal.SIGCONT)
+        await asyncio.shield(self._behind)
+        self.tell(f"{step.whom}: well again")
 
     async def _do(self, world: Installation, step: Step, work: Workload) -> None:
         """Do one thing from outside at its moment."""

@@ -12,12 +12,13 @@ from tests import servers
 from tests.faults.driver import Outcome, play_all
 
 SHARES = (
-    (0, 0.45),
+    (0, 0.40),
     (1000, 0.2),
     (2000, 0.15),
     (3000, 0.15),
     (4000, 0.03),
     (5000, 0.02),
+    (6000, 0.05),
 )  # first seed of a kind, its share
 
 

@@ -66,17 +66,32 @@ class Pair:
             {h: self.proxies[h, "postgres"].port for h in HOUSES},
         )
 
-    async def restart(self, server: str, how: str, down_seconds: float) -> None:
-        """End a server without a word, and start it again after a while."""
-        sign = signal.SIGKILL if how == "kill" else signal.SIGTERM
+    async def restart(
+        self, server: str, how: str, down_seconds: float, begun: asyncio.Event | None = None
+    ) -> None:
+        """End a server without a word, and start it again after a while.
+
+        `begun` is set once nothing that is sent to it has an effect any more. A server to `lose`
+        stands still first: it is killed with all in its hands that was sent to it in that while.
+        """
+        sign = signal.SIGTERM if how == "restart" else signal.SIGKILL
+        begun = begun or asyncio.Event()
         async with self.turn:
             if server == "postgres":
                 await asyncio.to_thread(self.postgres.stop, "immediate")
+                begun.set()
                 await asyncio.sleep(down_seconds)
                 await asyncio.to_thread(self.postgres.start)
             else:
+                if how == "lose":
+                    broker = self.kafka.process()
+                    assert broker is not None
+                    broker.suspend()
+                    begun.set()
+                    await asyncio.sleep(down_seconds)
                 await asyncio.to_thread(self.kafka.stop, sign)
-                await asyncio.sleep(down_seconds)
+                begun.set()
+                await asyncio.sleep(down_seconds if how != "lose" else 0)
                 await asyncio.to_thread(self.kafka.start)
 
     async def heal(self) -> None:

@@ -21,9 +21,13 @@ ONCE: Final = ("run.pinned", "run.begun", "run.listed", "settlement.saved")
 AFTER: Final = {"refold.committed": "refold.folded"}
 # Where a connection can break: in a transaction, or between its end and the word of it.
 BREAKABLE: Final = ("poll.", "fold.", "refold.", "directory.", "run.", "issue.", "approval.")
+# Where the log is needed next, and not the database.
+LOGGING: Final = ("ingest", "producer", "reader")
 
 Server = Literal["postgres", "kafka"]
-Kind = Literal["crash", "pause", "break", "servers", "mixed", "hot", "frozen", "undisturbed"]
+Kind = Literal[
+    "crash", "pause", "break", "servers", "mixed", "hot", "frozen", "behind", "undisturbed"
+]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Step:
     """Something done from outside when a share of the events is acknowledged; 1: at the closing.
 
     whom  a service; `postgres` or `kafka`; or `house-server`, the link between two
-    how   kill, stop; for servers restart, kill, freeze; for links slow, silent, refusing, reset
+    how   kill, stop; for servers restart, kill, freeze, and lose: frozen, then killed with all that
+          was sent to it meanwhile; for links slow, silent, refusing, reset
     """
 
     moment: float
@@ -42,12 +47,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What goes wrong; `lives` are the deeds of a service's processes, one after another."""
+    """What goes wrong; `lives` are the deeds of a service's processes, one after another.
+
+    `behind` is done to a server while somebody stands still at a failpoint, who goes on as soon as
+    it has begun: what that process does next, it does to a server that is not there.
+    """
 
     seed: int
     kind: Kind
     lives: Mapping[str, tuple[tuple[Deed, ...], ...]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    behind: Step | None = None
     down_seconds: float = 0.0
     pause_seconds: float = 0.0
     spare: str = ""
@@ -72,6 +82,8 @@ class Schedule:
             f"{s.whom} {s.how} at {s.moment:.0%}" + (f" for {s.seconds:.1f} s" if s.seconds else "")
             for s in self.steps
         ]
+        if (behind := self.behind) is not None:
+            steps.append(f"{behind.whom} {behind.how} behind it for {behind.seconds:.1f} s")
         return f"{self.kind}: " + ("; ".join(deeds + steps) or "nothing")
 
 
@@ -83,7 +95,7 @@ def schedule(seed: int) -> Schedule:
 
     0 a crash at a failpoint; 1000 a pause or a broken connection there; 2000 servers and links;
     3000 all of these; 4000 a crash while one entity has 20,000 records; 5000 a broker that stands
-    still for a minute.
+    still for a minute; 6000 a server that goes away while somebody stands still.
     """
     rng = Random(seed)
     names = [name for name, _ in places()]
@@ -101,6 +113,8 @@ def schedule(seed: int) -> Schedule:
             name = rng.choice([name for name in names if name.startswith(("fold.", "refold."))])
             found = _crash(seed, name, seed, rng)
             return replace(found, kind="hot", copies=MANY_COPIES)
+        case 6:
+            return _behind(seed, names[seed % len(names)], rng)
         case _:
             freeze = Step(rng.choice((0.1, 0.5, 1.0)), "kafka", "freeze", LONG_FREEZE_SECONDS)
             other = Step(0.9, rng.choice(("metrics", "billing")), "kill")
@@ -109,7 +123,7 @@ def schedule(seed: int) -> Schedule:
 
 def needs_pair(seed: int) -> bool:
     """Say whether a schedule breaks servers or links: then they have to be of its own."""
-    return schedule(seed).kind in {"servers", "mixed", "frozen"}
+    return schedule(seed).kind in {"servers", "mixed", "frozen", "behind"}
 
 
 def _roles(name: str, rng: Random) -> tuple[str, ...]:
@@ -149,6 +163,17 @@ def _interrupt(seed: int, name: str, rng: Random) -> Schedule:
     spare = roles[0] if roles[0] in {"metrics", "billing"} else ""
     lives = {role: ((_deed(name, 1, "stop"),),) for role in roles}
     return Schedule(seed, "pause", lives, pause_seconds=rng.choice((1.5, 3.0, 4.0)), spare=spare)
+
+
+def _behind(seed: int, name: str, rng: Random) -> Schedule:
+    """Take a server away while somebody stands still between two things that it is needed for."""
+    roles = _roles(name, rng)
+    lives = {role: ((_deed(name, rng.choice(HITS), "stop"),),) for role in roles}
+    if name.partition(".")[0] in LOGGING or rng.random() < 0.2:
+        step = Step(0, "kafka", rng.choice(("kill", "lose")), rng.choice((3.0, 5.0)))
+    else:
+        step = Step(0, "postgres", "restart", rng.choice((0.0, 1.0)))
+    return Schedule(seed, "behind", lives, behind=step, pause_seconds=1.5)
 
 
 def _outside(rng: Random) -> Step:

@@ -43,15 +43,13 @@ async def test_a_broker_killed_under_load_loses_and_doubles_nothing(broken, own_
                 await asyncio.to_thread(own_kafka.stop, how)
                 assert await idle_share(seconds=2.5) > 0.6
                 await asyncio.to_thread(own_kafka.start)
-                healed = time.monotonic()
-                await tracker.until_more(1)
-                assert time.monotonic() - healed < 5 + SLACK_SECONDS
+                assert await tracker.until_more(1) < 5 + SLACK_SECONDS
                 await tracker.until_more(100)
             tracker.stop.set()
         await house.settle()
         rows = await house.rows()
     assert tracker.unknown > 0
-    assert tracker.slowest_seconds < DEADLINE_SECONDS + SLACK_SECONDS
+    assert tracker.latest_seconds < SLACK_SECONDS
     assert set(rows) == set(tracker.acknowledged)
     assert set(rows.values()) == {(1, "PH")}
 
@@ -87,7 +85,7 @@ async def test_a_frozen_broker_is_answered_for_in_time_and_goes_on_when_it_thaws
             tracker.stop.set()
         await house.settle()
         rows = await house.rows()
-    assert tracker.slowest_seconds < DEADLINE_SECONDS + SLACK_SECONDS
+    assert tracker.latest_seconds < SLACK_SECONDS
     assert set(rows) == set(tracker.acknowledged)
     assert set(rows.values()) == {(1, "PH")}
 
