@@ -42,6 +42,7 @@ from services.topic_ids import TopicsSeen, see_topics
 
 POLL_MILLISECONDS = 200
 POLL_RECORDS_MAX = 2_000
+POLL_RECORDS_MIN = 16
 POLL_LOOK_SECONDS = 1.0
 FETCH_MILLISECONDS = 200
 METADATA_MILLISECONDS = 10_000
@@ -142,6 +143,7 @@ class _Reader:
         self._identified_at = -IDENTITY_SECONDS
         self._compared_at = self._loop.time()
         self._stalled = False
+        self._records_max = POLL_RECORDS_MAX  # of a poll: less where transactions take too long
 
     async def run(self) -> None:
         """Read until told to stop; returns early when the client no longer delivers."""
@@ -183,7 +185,7 @@ class _Reader:
     async def _poll(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
         try:
             polled: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await self.consumer.getmany(
-                timeout_ms=POLL_MILLISECONDS, max_records=POLL_RECORDS_MAX
+                timeout_ms=POLL_MILLISECONDS, max_records=self._records_max
             )
         except (KafkaError, ValueError) as error:
             log.warning("poll_failed", house=self._house, error=type(error).__name__)
@@ -384,9 +386,12 @@ class _Reader:
             self._hold(place, "fenced")
             return False
         except STORE_ERRORS as error:
+            if not isinstance(error, OSError):  # it was there, and ended what took so long
+                self._records_max = max(POLL_RECORDS_MIN, min(self._records_max, len(records)) // 2)
             self._hold(place, "store", cause=error)
             return False
         # failpoint reader.applied
+        self._records_max = min(POLL_RECORDS_MAX, self._records_max * 5 // 4)
         self._holds.pop(place, None)
         self._moved_at[place] = self._loop.time()
         if self._placed.get(place) is placed:  # not revoked, nor placed anew, meanwhile

@@ -1,6 +1,8 @@
 """Reading the log: partitions are placed from our table, and a discontinuity stops one of them."""
 
 import asyncio
+import time
+from dataclasses import replace
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
@@ -11,7 +13,7 @@ from services.kafka import admin_client, ensure_topics, log_ends
 from services.log_health import Health
 from services.log_reader import wait_or_stop
 from tests.log import DIRECTORY, entry, put, record
-from tests.tally import TALLY, consuming, until
+from tests.tally import TALLY, consuming, save, until
 
 
 async def consume_once(settings, tally_house):
@@ -202,3 +204,19 @@ async def until_applied(tally_house, topic, end):
     async with asyncio.timeout(20):
         while (await load_offsets(tally_house.conn)).get((topic, 0), 0) < end:  # noqa: ASYNC110 (a table)
             await asyncio.sleep(0.02)
+
+
+async def test_a_poll_that_takes_longer_than_a_transaction_may_is_read_again_in_smaller_parts(
+    settings, tally_house
+):
+    """On a machine that is busy otherwise, work takes many times longer, and Postgres hangs up."""
+
+    async def save_slowly(conn, saved):
+        time.sleep(0.005 * len(saved))  # noqa: ASYNC251 (nothing else may run: that is the point)
+        await save(conn, saved)
+
+    ids = [f"e{n}" for n in range(600)]  # three seconds; a silent transaction lives for two
+    await put(settings, [*DIRECTORY, *(entry(i, 1) for i in ids)])
+    async with consuming(settings, replace(TALLY, save=save_slowly)):
+        await tally_house.settle()
+    assert set(await tally_house.rows()) == set(ids)
