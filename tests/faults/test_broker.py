@@ -11,6 +11,7 @@ from services.consuming import consume
 from services.kafka import ensure_topics
 from services.producer import OutcomeUnknown, Producer
 from tests import tally
+from tests.faults.pace import Pace
 from tests.faults.trackers import Tracker
 from tests.log import DIRECTORY, entry, put, record
 
@@ -29,9 +30,14 @@ def broken(settings, own_kafka):
     )
 
 
+def patient(settings):
+    """Give a sound broker on a busy machine its time."""
+    return settings.model_copy(update={"produce_deadline_seconds": 30.0})
+
+
 async def test_a_broker_killed_under_load_loses_and_doubles_nothing(broken, own_kafka):
     await ensure_topics(broken)
-    await put(broken, DIRECTORY, "admin:a")
+    await put(patient(broken), DIRECTORY, "admin:a")
     async with tally.tally_house(broken) as house, tally.consuming(broken):
         async with Producer(broken) as producer, asyncio.TaskGroup() as group:
             await producer.wait_connected()
@@ -66,7 +72,7 @@ async def idle_share(seconds):
 
 async def test_a_frozen_broker_is_answered_for_in_time_and_goes_on_when_it_thaws(broken, own_kafka):
     await ensure_topics(broken)
-    await put(broken, DIRECTORY, "admin:a")
+    await put(patient(broken), DIRECTORY, "admin:a")
     broker = own_kafka.process()
     async with tally.tally_house(broken) as house, tally.consuming(broken):
         async with Producer(broken) as producer, asyncio.TaskGroup() as group:
@@ -98,14 +104,15 @@ async def test_stopping_is_bounded_while_the_broker_is_frozen(broken, own_kafka)
         consumer = asyncio.create_task(consume(broken, tally.TALLY, stop))
         async with Producer(broken) as producer:
             await producer.wait_connected()
-            await put(broken, [entry("a", 1)])
+            await put(patient(broken), [entry("a", 1)])
             broker.suspend()
-            started = time.monotonic()
+            started, pace = time.monotonic(), Pace()
             with pytest.raises(OutcomeUnknown):
                 await producer.produce(
                     broken.topic("time-events"), [record(entry("b", 1))], DEADLINE_SECONDS / 4
                 )
-            assert time.monotonic() - started < DEADLINE_SECONDS / 2
+            late = time.monotonic() - started - DEADLINE_SECONDS / 4
+            assert late < SLACK_SECONDS * pace.times()
             started = time.monotonic()
         assert time.monotonic() - started < 10
         stop.set()
