@@ -325,4 +325,11 @@ TOPIC_OF_KIND: dict[Kind, str] = {
     "assistant": "directory",
     "placement": "directory",
 }
+
+
+def topic_of(type_name: str, data: Data) -> str:
+    """Return the topic, without its prefix, on which an event of this type and data goes."""
+    return TOPIC_OF_KIND[TYPES[type_name].kind or entity_of(type_name, data).kind]
+
+
 TOPICS = ("directory", "task-events", "time-events")

@@ -42,10 +42,8 @@ _SECRET_KEYS: Final = frozenset(
         "token",
     }
 )
-_SECRET_TEXTS: Final = (
-    re.compile(r"tns_[a-z]+_[0-9A-Za-z_]+"),
-    re.compile(r"(?<=://)[^/\s@]+@"),
-    re.compile(r"(?i)\bbearer\s+\S+"),
+_SECRET_TEXT: Final = re.compile(
+    r"tns_[a-z]+_[0-9A-Za-z_]+|(?<=://)[^/\s@]+@|\b(?i:bearer)\s+\S+",
 )
 _PLAIN: Final = (str, int, float, type(None))
 _WRITTEN: Final = (datetime, date, UUID, Decimal, Path)
@@ -101,8 +99,7 @@ def _plain(value: Any) -> Any:
 
 
 def _clean(text: str) -> str:
-    for pattern in _SECRET_TEXTS:
-        text = pattern.sub(BLANK, text)
+    text = _SECRET_TEXT.sub(BLANK, text)
     return text if len(text) <= TEXT_MAX else text[:TEXT_MAX] + "…"
 
 

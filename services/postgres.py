@@ -83,7 +83,8 @@ async def open_pool(
 ) -> Pool:
     """Open a pool that connects when first used, so that a service starts before its database.
 
-    One for `looks` is for short reads only, which no long statement of others is to hold up.
+    One for `looks` is for short reads only, which no long statement of others is to hold up; they
+    leave nothing behind in their session, so that no statement is spent on clearing it.
     """
     pool = await asyncpg.create_pool(
         role_url(settings, house, role),
@@ -91,9 +92,14 @@ async def open_pool(
         max_size=size,
         timeout=CONNECT_SECONDS,
         server_settings=_server_settings(house, role, looks=looks),
+        reset=_leave if looks else None,
     )
     assert pool is not None
     return pool
+
+
+async def _leave(conn: Connection) -> None:
+    """Leave a session as it is; the driver has ended a transaction that was left open."""
 
 
 async def close_pool(pool: Pool) -> None:

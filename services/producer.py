@@ -7,8 +7,9 @@ told so and send the same ids again; a second copy in the log is harmless.
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
@@ -65,23 +66,38 @@ class Record(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class Place(NamedTuple):
-    """Where a record came to lie."""
+class Span(NamedTuple):
+    """Where records of one call came to lie, one after the other; `offset` is the first's."""
 
+    topic: str
     partition: int
     offset: int
+    size: int
+
+
+class _Call:
+    """What one call puts on the log: how many of its groups are still open, and its future."""
+
+    def __init__(self, placed: "asyncio.Future[list[Span]]") -> None:
+        self.placed = placed
+        self.spans: list[Span] = []
+        self.open = 0
 
 
 class _Group:
-    """What one call puts on one partition: records in their order, and one future for all."""
+    """What one call puts on one partition, in its order."""
 
-    def __init__(self, partition: int, placed: "asyncio.Future[None]") -> None:
-        self.partition = partition
-        self.placed = placed
+    def __init__(self, call: _Call) -> None:
+        self.call = call
         self.records: list[Record] = []
         self.size_bytes = 0
         self.taken = 0  # how many are in a batch
-        self.offsets: list[int] = []  # of those that are confirmed
+        self.confirmed = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether nobody waits for it any more."""
+        return self.call.placed.done()
 
 
 class _Part(NamedTuple):
@@ -130,7 +146,7 @@ class Producer:
     async def __aexit__(self, *_: object) -> None:
         """Send what is queued, for a few seconds; the rest fails as unknown."""
         self._stopping = True
-        if open_ := {g.placed for g in self._waiting() if not g.placed.done()}:
+        if open_ := {g.call.placed for g in self._waiting() if not g.is_over}:
             await asyncio.wait(open_, timeout=STOP_SECONDS)
         for task in list(self._tasks):
             task.cancel()
@@ -145,46 +161,72 @@ class Producer:
 
     async def produce(
         self, topic: str, records: Sequence[Record], deadline_seconds: float
-    ) -> list[Place]:
-        """Put records on a topic and return their places once all are durable (acks=all).
+    ) -> list[Span]:
+        """Put records on one topic, as `produce_all` does."""
+        return await self.produce_all({topic: records}, deadline_seconds)
+
+    async def produce_all(
+        self, records: Mapping[str, Sequence[Record]], deadline_seconds: float
+    ) -> list[Span]:
+        """Put records on topics, by topic, and return their places once all are durable (acks=all).
 
         Raises `RecordTooLarge` or `Overloaded` before anything is sent, `OutcomeUnknown` when the
-        deadline passed or Kafka failed.
+        deadline passed or Kafka failed: any part of them may be on the log then.
         """
-        sizes = _sizes(records)
-        if sizes and max(sizes) > RECORD_BYTES_MAX - BATCH_OVERHEAD_BYTES:
-            raise RecordTooLarge(f"a record of {max(sizes)} bytes is too large for the log")
+        if not any(records.values()):
+            return []
         kafka = self._kafka
         if kafka is None or self._stopping:
             raise OutcomeUnknown("Kafka is not reached")
         loop = asyncio.get_running_loop()
         until = loop.time() + deadline_seconds
-        partitions = await _partitions(kafka, topic, deadline_seconds)
-        size_bytes = sum(sizes)
+        call = _Call(loop.create_future())
+        groups: list[tuple[_Lane, _Group]] = []
+        for topic, some in records.items():
+            partitions = await _partitions(kafka, topic, deadline_seconds)
+            groups += self._group(call, topic, some, partitions)
+        call.open = len(groups)
+        size_bytes = sum(group.size_bytes for _, group in groups)
+        count = sum(len(group.records) for _, group in groups)
         if (
             self._queued_bytes + size_bytes > QUEUE_BYTES_MAX
-            or self._queued_records + len(sizes) > QUEUE_RECORDS_MAX
+            or self._queued_records + count > QUEUE_RECORDS_MAX
         ):
             raise Overloaded("too many records wait for Kafka")
-        groups: dict[int, _Group] = {}
-        lying: list[int] = []
-        for record, size in zip(records, sizes, strict=True):
-            partition = self._partition(topic, record.key, partitions)
-            group = groups.get(partition)
-            if group is None:
-                group = groups[partition] = _Group(partition, loop.create_future())
-            group.records.append(record)
-            group.size_bytes += size
-            lying.append(partition)
-        for group in groups.values():
-            lane = self._lane(topic, group.partition)
+        for lane, group in groups:
             lane.queue.append(group)
             lane.wake.set()
-        self._count(size_bytes, len(sizes))
+        self._count(size_bytes, count)
         # failpoint producer.queued
-        await _settle([group.placed for group in groups.values()], until - loop.time())
-        offsets = {partition: iter(group.offsets) for partition, group in groups.items()}
-        return [Place(partition, next(offsets[partition])) for partition in lying]
+        try:
+            # Whoever stops waiting cancels the future: what is not sent yet never will be.
+            async with asyncio.timeout_at(until):
+                return await call.placed
+        except TimeoutError:
+            raise OutcomeUnknown("Kafka did not confirm in time") from None
+
+    def _group(
+        self, call: _Call, topic: str, records: Sequence[Record], partitions: list[int]
+    ) -> list[tuple[_Lane, _Group]]:
+        """Part records by where they belong; most of a call's have the same key and headers."""
+        groups: dict[int, _Group] = {}
+        of_key: dict[bytes, _Group] = {}
+        measured: list[tuple[str, bytes]] | None = None
+        heads = 0
+        for record in records:
+            key, value, headers = record
+            group = of_key.get(key)
+            if group is None:
+                partition = self._partition(topic, key, partitions)
+                group = of_key[key] = groups.setdefault(partition, _Group(call))
+            if headers is not measured:
+                measured, heads = headers, _size_of_heads(headers)
+            size = len(key) + len(value) + heads
+            if size > RECORD_BYTES_MAX - BATCH_OVERHEAD_BYTES:
+                raise RecordTooLarge(f"a record of {size} bytes is too large for the log")
+            group.size_bytes += size
+            group.records.append(record)
+        return [(self._lane(topic, partition), group) for partition, group in groups.items()]
 
     def _count(self, size_bytes: int, records: int) -> None:
         self._queued_bytes += size_bytes
@@ -314,13 +356,14 @@ class Producer:
     def _fill(self, batch: Any, lane: _Lane) -> None:
         """Move what fits from the queue into a batch; what nobody waits for any more is dropped."""
         lane.sent = []
+        now_ms = time.time_ns() // 1_000_000
         while lane.queue:
             group = lane.queue[0]
-            fitted = 0 if group.placed.done() else _append(batch, group)
+            fitted = 0 if group.is_over else _append(batch, group, now_ms)
             if fitted:
                 lane.sent.append(_Part(group, fitted))
                 group.taken += fitted
-            if not group.placed.done() and group.taken < len(group.records):
+            if not group.is_over and group.taken < len(group.records):
                 break
             lane.queue.popleft()
             self._count(-group.size_bytes, -len(group.records))
@@ -344,25 +387,16 @@ class Producer:
             _fail((part.group for part in lane.sent), words)
 
 
-def _sizes(records: Sequence[Record]) -> list[int]:
-    """Return each record's size in a batch, generously; records of one call share their headers."""
-    sizes: list[int] = []
-    measured: list[tuple[str, bytes]] | None = None
-    heads = 0
-    for key, value, headers in records:
-        if headers is not measured:
-            measured = headers
-            heads = sum(len(name) + len(text) + 8 for name, text in headers) + 64
-        sizes.append(len(key) + len(value) + heads)
-    return sizes
+def _size_of_heads(headers: list[tuple[str, bytes]]) -> int:
+    """Return what a record needs beside key and value, generously."""
+    return sum(len(name) + len(text) + 8 for name, text in headers) + 64
 
 
-def _append(batch: Any, group: _Group) -> int:
+def _append(batch: Any, group: _Group, now_ms: int) -> int:
     """Append the records of a group that are in no batch yet; return how many fitted."""
     append = batch.append
-    for fitted, record in enumerate(islice(group.records, group.taken, None)):
-        key, value, headers = record
-        if append(key=key, value=value, timestamp=None, headers=headers) is None:
+    for fitted, (key, value, headers) in enumerate(islice(group.records, group.taken, None)):
+        if append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
             return fitted
     return len(group.records) - group.taken
 
@@ -380,38 +414,24 @@ async def _partitions(kafka: AIOKafkaProducer, topic: str, seconds: float) -> li
     return sorted(found)
 
 
-async def _settle(waiting: "list[asyncio.Future[None]]", seconds: float) -> None:
-    """Return when all are confirmed. Raises `OutcomeUnknown`."""
-    if not waiting:
-        return
-    try:
-        _, late = await asyncio.wait(waiting, timeout=max(seconds, 0))
-    except asyncio.CancelledError:
-        for future in waiting:
-            future.cancel()  # what is not sent yet never will be
-        raise
-    for future in late:
-        future.cancel()
-    if late:
-        raise OutcomeUnknown("Kafka did not confirm in time")
-    for future in waiting:
-        future.result()
-
-
 def _resolve(lane: _Lane, offset: int) -> None:
-    """Tell each group where its part of the batch lies, and its caller once all of it does."""
+    """Tell each call where its part of the batch lies, and its caller once all of it does."""
     for group, size in lane.sent:
-        group.offsets.extend(range(offset, offset + size))
+        call = group.call
+        call.spans.append(Span(lane.topic, lane.partition, offset, size))
         offset += size
-        if len(group.offsets) == len(group.records) and not group.placed.done():
-            group.placed.set_result(None)
+        group.confirmed += size
+        if group.confirmed == len(group.records):
+            call.open -= 1
+            if not call.open and not call.placed.done():
+                call.placed.set_result(call.spans)
 
 
 def _fail(groups: Iterable[_Group], words: str) -> None:
     for group in groups:
-        if not group.placed.done():
-            group.placed.set_exception(OutcomeUnknown(words))
-            group.placed.exception()  # seen: its sender may be gone
+        if not group.is_over:
+            group.call.placed.set_exception(OutcomeUnknown(words))
+            group.call.placed.exception()  # seen: its sender may be gone
 
 
 def _seen(task: "asyncio.Future[Any]") -> None:

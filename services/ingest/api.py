@@ -3,8 +3,10 @@
 import asyncio
 import hmac
 import re
-from collections.abc import Sequence
+from collections import Counter as Count
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -14,17 +16,19 @@ from aiohttp import web
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict
 
-from schemas.events import TOPIC_OF_KIND
-from schemas.fields import Id, Zone
+from schemas.events import topic_of
+from schemas.fields import NO_FIRM, Id, Zone
 from services.ingest import store
 from services.ingest.batches import (
     ATTRIBUTE,
+    BATCH,
     BINARY,
     EVENTS_MAX,
     MODES,
     SLICE_BYTES,
     Item,
     Unsplittable,
+    guess,
     slices,
     split,
 )
@@ -46,6 +50,7 @@ from services.ingest.intake import (
     answer_of,
     headers_of,
     placements_named,
+    read_at_once,
     read_items,
     result_of,
 )
@@ -157,20 +162,32 @@ async def _read(request: web.Request, body: bytes) -> list[Taken | Refused]:
     for each other, so that between the slices of one there is always time for small ones.
     """
     media, headers = request.content_type, request.headers.items()
-    if len(body) <= SLICE_BYTES:
-        return await _read_in_slices(split(media, headers, body))
-    async with request.app[LARGE]:
-        loop = asyncio.get_running_loop()
-        items = await loop.run_in_executor(request.app[SPLITTER], split, media, headers, body)
-        return await _read_in_slices(items)
+    is_large = len(body) > SLICE_BYTES
+    async with request.app[LARGE] if is_large else nullcontext():
+        parts = guess(body) if media == BATCH else None
+        if parts and (read := await _in_slices(parts, read_at_once)) is not None:
+            return read
+        if is_large:
+            loop = asyncio.get_running_loop()
+            items = await loop.run_in_executor(request.app[SPLITTER], split, media, headers, body)
+        else:
+            items = split(media, headers, body)
+        read = await _in_slices(items, read_items)
+        assert read is not None, "each is read, or refused"
+        return read
 
 
-async def _read_in_slices(items: Sequence[Item]) -> list[Taken | Refused]:
+async def _in_slices(
+    items: Sequence[Item], reader: Callable[[Sequence[Item], int], Sequence[Taken | Refused] | None]
+) -> list[Taken | Refused] | None:
     read: list[Taken | Refused] = []
     for first, part in slices(items):
         if first:
             await asyncio.sleep(0)
-        read.extend(read_items(part, first))
+        found = reader(part, first)
+        if found is None:
+            return None
+        read.extend(found)
     return read
 
 
@@ -184,41 +201,27 @@ async def put_on_log(
     """
     settings = app[SETTINGS]
     records: dict[str, list[Record]] = {}
-    for one in taken:
-        entity = one.entity
-        record = Record(entity.firm_id.encode(), one.raw, headers)
-        records.setdefault(TOPIC_OF_KIND[entity.kind], []).append(record)
-    ends = await asyncio.gather(
-        *(
-            app[PRODUCER].produce(settings.topic(topic), group, settings.produce_deadline_seconds)
-            for topic, group in records.items()
-        ),
-        return_exceptions=True,
-    )
-    errors = [end for end in ends if isinstance(end, BaseException)]
-    if errors:
-        raise refusal_of(errors)
-
-
-def refusal_of(errors: Sequence[BaseException]) -> BaseException:
-    """Say what a sender is told when parts of a request did not reach the log.
-
-    One unknown outcome makes the whole unknown; what we did not foresee is raised as it is.
-    """
-    for error in errors:
-        if not isinstance(error, OutcomeUnknown | Overloaded):
-            return error
-    if any(isinstance(error, OutcomeUnknown) for error in errors):
-        _unknown.inc()
-        return unavailable(
-            "outcome_unknown", "The log did not confirm in time: send the same events again"
+    for _, raw, event in taken:
+        topic = topic_of(event.type, event.data)
+        key = getattr(event.data, "firm_id", NO_FIRM)
+        records.setdefault(topic, []).append(Record(key.encode(), raw, headers))
+    try:
+        await app[PRODUCER].produce_all(
+            {settings.topic(topic): some for topic, some in records.items()},
+            settings.produce_deadline_seconds,
         )
-    return Problem(
-        429,
-        "overloaded",
-        "More waits for the log than we keep: send the same events again",
-        headers={"Retry-After": "1"},
-    )
+    except OutcomeUnknown:
+        _unknown.inc()
+        raise unavailable(
+            "outcome_unknown", "The log did not confirm in time: send the same events again"
+        ) from None
+    except Overloaded:
+        raise Problem(
+            429,
+            "overloaded",
+            "More waits for the log than we keep: send the same events again",
+            headers={"Retry-After": "1"},
+        ) from None
 
 
 def _traceparent(request: web.Request) -> str | None:
@@ -227,12 +230,11 @@ def _traceparent(request: web.Request) -> str | None:
 
 
 def _count(outcomes: Sequence[Taken | Refused]) -> None:
-    counted: dict[tuple[Counter, str], int] = {}
-    for one in outcomes:
-        place = (_accepted, one.event.type) if isinstance(one, Taken) else (_rejected, one.code)
-        counted[place] = counted.get(place, 0) + 1
-    for (counter, label), number in counted.items():
-        counter.labels(label).inc(number)
+    accepted = Count(one.event.type for one in outcomes if isinstance(one, Taken))
+    rejected = Count(one.code for one in outcomes if isinstance(one, Refused))
+    for counter, counted in ((_accepted, accepted), (_rejected, rejected)):
+        for label, number in counted.items():
+            counter.labels(label).inc(number)
 
 
 class ImportQuery(BaseModel):

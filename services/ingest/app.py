@@ -23,7 +23,7 @@ from services.kafka import READY_TOPIC
 from services.postgres import close_pool, open_pool
 from services.producer import OutcomeUnknown, Producer, Record
 from services.settings import Settings
-from services.web.http import check_postgres, make_app, make_ops_app
+from services.web.http import LOOKS_MAX, check_postgres, make_app, make_ops_app
 from services.web.serving import Check, beside
 from services.web.shared_reads import SharedRead
 
@@ -35,7 +35,7 @@ def build_app(settings: Settings) -> web.Application:
     """Put the door together: pools, producer, and the copy of the directory behind it."""
     app = make_app("ingest", ROUTES, settings)
     app[SETTINGS] = settings
-    app.cleanup_ctx.extend([_splitter, _writer_pool, _producer, _directory])
+    app.cleanup_ctx.extend([_splitter, _writer_pools, _producer, _directory])
     return app
 
 
@@ -56,11 +56,12 @@ async def _splitter(app: web.Application) -> AsyncIterator[None]:
     app[SPLITTER].shutdown(wait=False, cancel_futures=True)
 
 
-async def _writer_pool(app: web.Application) -> AsyncIterator[None]:
+async def _writer_pools(app: web.Application) -> AsyncIterator[None]:
     app[WRITER_POOL] = await open_pool(app[SETTINGS], "ingest", "writer", size=4)
-    app[PLACEMENTS] = SharedRead(partial(store.load_firms_of_placements, app[WRITER_POOL]))
+    looks = await open_pool(app[SETTINGS], "ingest", "writer", size=LOOKS_MAX, looks=True)
+    app[PLACEMENTS] = SharedRead(partial(store.load_firms_of_placements, looks))
     yield
-    await close_pool(app[WRITER_POOL])
+    await asyncio.gather(close_pool(app[WRITER_POOL]), close_pool(looks))
 
 
 async def _producer(app: web.Application) -> AsyncIterator[None]:

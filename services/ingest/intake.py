@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from itertools import count
+from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.envelope import Envelope, Unreadable, read_event
+from schemas.envelope import Envelope, Unreadable, read_event, read_events_at_once
 from schemas.events import EntityKey, entity_of
 from schemas.fields import EventId, Source
 from schemas.instants import instant_text
@@ -25,11 +26,10 @@ _SOURCE: Final = TypeAdapter[str](Source)
 _EVENT_ID: Final = TypeAdapter[str](EventId)
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """An event that could be read, at its place in the body, with the sender's bytes."""
 
-    index: int
+    place: int
     raw: bytes
     event: Envelope
 
@@ -43,7 +43,7 @@ class Taken:
 class Refused:
     """An event that is not taken, and why; source and id as far as they could be read."""
 
-    index: int
+    place: int
     source: str | None
     id: str | None
     code: str
@@ -52,16 +52,27 @@ class Refused:
     retry_at: datetime | None = None
 
 
-def read_items(items: Iterable[Item], first: int) -> Iterator[Taken | Refused]:
+def read_items(items: Sequence[Item], first: int) -> Sequence[Taken | Refused]:
     """Read each item; `first` is the place in the body of the first of them."""
-    for index, item in enumerate(items, first):
+    return read_at_once(items, first) or list(_read_each(items, first))
+
+
+def read_at_once(items: Sequence[Item], first: int) -> list[Taken] | None:
+    """Read items as `read_items` does, or say None when one of them has to be read alone."""
+    raws = [item for item in items if isinstance(item, bytes)]
+    events = read_events_at_once(raws) if len(raws) == len(items) else None
+    return None if events is None else list(map(Taken, count(first), raws, events))
+
+
+def _read_each(items: Iterable[Item], first: int) -> Iterator[Taken | Refused]:
+    for place, item in enumerate(items, first):
         if isinstance(item, Refusal):
-            yield Refused(index, None, None, *item)
+            yield Refused(place, None, None, *item)
             continue
         try:
-            yield Taken(index, item, read_event(item))
+            yield Taken(place, item, read_event(item))
         except Unreadable as error:
-            yield Refused(index, *_name(item), *error.refusal)
+            yield Refused(place, *_name(item), *error.refusal)
 
 
 def _name(raw: bytes) -> tuple[str | None, str | None]:
@@ -102,22 +113,20 @@ def admit(
     admitted: list[Taken | Refused] = []
     judged: dict[tuple[str, str | None, str | None, str], Denial | None] = {}
     for one in read:
-        denial = None
-        if isinstance(one, Taken):
-            event = one.event
-            key = standing_key(event)
-            if key not in judged:
-                judged[key] = judge_standing(sender, event, firm_of_placement=firm_of_placement)
-            denial = judged[key] or judge_time(sender, event, now)
-        if denial is None:
+        if isinstance(one, Refused):
             admitted.append(one)
             continue
-        code, pointer, retry_at = denial
-        source, event_id = one_name(one)
-        admitted.append(
-            Refused(one.index, source, event_id, code, pointer, denial.detail, retry_at)
-        )
+        key = standing_key(one.event)
+        if key not in judged:
+            judged[key] = judge_standing(sender, one.event, firm_of_placement=firm_of_placement)
+        denial = judged[key] or judge_time(sender, one.event, now)
+        admitted.append(one if denial is None else _refused(one, denial))
     return admitted
+
+
+def _refused(one: Taken, denial: Denial) -> Refused:
+    code, pointer, retry_at = denial
+    return Refused(one.place, *one_name(one), code, pointer, denial.detail, retry_at)
 
 
 def one_name(one: Taken | Refused) -> tuple[str | None, str | None]:
@@ -142,12 +151,12 @@ def headers_of(
 def result_of(one: Taken | Refused) -> dict[str, Any]:
     """Write what the sender is told of one event."""
     source, event_id = one_name(one)
-    named = {"index": one.index, "source": source, "id": event_id}
+    told = {"index": one.place, "source": source, "id": event_id}
     if isinstance(one, Taken):
-        return named | {"status": "accepted"}
-    told = {"status": "rejected", "code": one.code, "pointer": one.pointer, "detail": one.detail}
-    retry = {"retry_at": instant_text(one.retry_at)} if one.retry_at else {}
-    return named | told | retry
+        told["status"] = "accepted"
+        return told
+    told |= {"status": "rejected", "code": one.code, "pointer": one.pointer, "detail": one.detail}
+    return told | ({"retry_at": instant_text(one.retry_at)} if one.retry_at else {})
 
 
 def answer_of(outcomes: Sequence[Taken | Refused]) -> dict[str, Any]:

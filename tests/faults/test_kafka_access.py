@@ -122,8 +122,8 @@ async def test_a_right_to_write_that_is_taken_away_is_answered_for_and_heals(use
                 await producer.produce(topic, [record(entry(f"no-{number}", 1))], DEADLINE_SECONDS)
             assert time.monotonic() - started < DEADLINE_SECONDS + SLACK_SECONDS
         await grant(users["admin"], right)
-        (place,) = await producer.produce(topic, [record(entry("b", 1))], DEADLINE_SECONDS)
-    assert place == (0, 1)
+        (span,) = await producer.produce(topic, [record(entry("b", 1))], DEADLINE_SECONDS)
+    assert span == (topic, 0, 1, 1)
 
 
 async def test_the_door_answers_503_in_time_while_it_may_not_write_and_goes_on_after(users):

@@ -19,7 +19,7 @@ async def test_a_record_too_large_for_us_is_refused_before_it_is_sent(settings):
         await producer.wait_connected()
         with pytest.raises(RecordTooLarge):
             await producer.produce(topic, [Record(b"k", b"x" * RECORD_BYTES_MAX, [])], 5)
-        assert await producer.produce(topic, [Record(b"k", b"small", [])], 5) == [(0, 0)]
+        assert await producer.produce(topic, [Record(b"k", b"small", [])], 5) == [(topic, 0, 0, 1)]
 
 
 async def test_a_record_that_only_the_broker_refuses_is_answered_in_time_and_others_go_on(settings):
@@ -38,5 +38,5 @@ async def test_a_record_that_only_the_broker_refuses_is_answered_in_time_and_oth
                 await producer.produce(topic, [Record(b"k", b"x" * 5000, [])], DEADLINE_SECONDS)
             assert time.monotonic() - started < DEADLINE_SECONDS + SLACK_SECONDS
             small = [Record(b"k", b"small", [])]
-            assert await producer.produce(topic, small, DEADLINE_SECONDS) == [(0, number)]
+            assert await producer.produce(topic, small, DEADLINE_SECONDS) == [(topic, 0, number, 1)]
     assert await log_ends(settings, [topic]) == {(topic, 0): 3}

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from schemas.envelope import Unreadable, read_event
@@ -14,9 +15,11 @@ from services.ingest.batches import (
     LINES,
     STRUCTURED,
     Unsplittable,
+    guess,
     slices,
     split,
 )
+from services.ingest.intake import read_at_once
 
 EVENT = {
     "specversion": "1.0",
@@ -206,3 +209,45 @@ def test_a_slice_ends_with_its_number_of_events_or_of_bytes():
     large = [b"x" * 65_535, b"x", b"x" * 65_536, b"x", b"x"]
     assert [(first, len(part)) for first, part in slices(large)] == [(0, 2), (2, 1), (3, 2)]
     assert list(slices([])) == []
+
+
+SEPARATORS = [b",", b" , ", b",\n  ", b"\r\n,\t"]
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("count", [1, 2, 3, 5_000])
+def test_an_array_of_events_is_parted_by_what_stands_between_its_first_two(separator, count):
+    raws = [json.dumps(EVENT | {"id": f"a-{n}"}).encode() for n in range(count)]
+    assert guess(b" [\n" + separator.join(raws) + b" ] \n") == raws
+    assert [one.event.id for one in read_at_once(raws, 0) or ()] == [f"a-{n}" for n in range(count)]
+
+
+def test_a_guess_is_not_made_beyond_5000_events_nor_of_what_is_no_array():
+    assert guess(b"[" + b",".join([b"{}"] * 5_000) + b"]") == [b"{}"] * 5_000
+    assert guess(b"[" + b",".join([b"{}"] * 5_001) + b"]") is None
+    for body in (b"", b"{}", b"[{}", b"{}]", b" \n", b"[{},{}]x"):
+        assert guess(body) is None
+
+
+WHOLE = json.dumps(EVENT, separators=(",", ":")).encode()
+BITS = [
+    b"{", b"}", b"[", b"]", b",", b"},{", b"} , {", b'"', b"\\", b" ", b"\n", b'"subject":"},{",',
+    b'"subject":"{}},{{}",', b'"x":[{},{}],', WHOLE, WHOLE + b",", b"," + WHOLE, b'{"data":{}},',
+]  # fmt: skip
+
+
+@given(
+    st.integers(1, 4),
+    st.sampled_from(SEPARATORS),
+    st.lists(st.tuples(st.floats(0, 1), st.sampled_from(BITS), st.integers(0, 9)), max_size=3),
+)
+@how(max_examples=600)
+def test_parts_that_are_all_events_are_those_that_a_careful_split_finds(count, separator, changes):
+    body = b"[" + separator.join([WHOLE] * count) + b"]"
+    for where, piece, cut in changes:
+        at = int(where * len(body))
+        body = body[:at] + piece + body[at + cut :]
+    parts = guess(body)
+    read = parts and read_at_once(parts, 0)
+    if read:
+        assert [one.raw for one in read] == split(BATCH, [], body)

@@ -6,12 +6,7 @@ import json
 import random
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from services.ingest.api import refusal_of
 from services.kafka import log_ends
-from services.producer import OutcomeUnknown, Overloaded, RecordTooLarge
-from services.web.problems import Problem
 from tests.ingest.conftest import PLACED, event, raw, running
 
 BATCH = "application/cloudevents-batch+json"
@@ -365,25 +360,6 @@ async def test_the_ends_of_the_log_do_not_move_for_what_was_refused(door):
     await door.post(token, raw(event()))
     await door.post(token, raw(event(firm_id="f-2")))
     assert await log_ends(door.settings, [topic]) == {(topic, 0): 1}
-
-
-@pytest.mark.parametrize(
-    ("errors", "status", "code"),
-    [
-        ([Overloaded()], 429, "overloaded"),
-        ([OutcomeUnknown()], 503, "outcome_unknown"),
-        ([Overloaded(), OutcomeUnknown()], 503, "outcome_unknown"),
-    ],
-)
-def test_one_unknown_outcome_makes_the_whole_unknown(errors, status, code):
-    told = refusal_of(errors)
-    assert isinstance(told, Problem)
-    assert (told.status, told.code, "Retry-After" in told.headers) == (status, code, True)
-
-
-def test_what_was_not_foreseen_is_no_refusal():
-    fault = RecordTooLarge()
-    assert refusal_of([OutcomeUnknown(), fault]) is fault
 
 
 SPLICES = (

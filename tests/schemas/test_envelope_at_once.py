@@ -1,5 +1,6 @@
 """The quick way to read an event takes nothing that the close one refuses, and reads it alike."""
 
+import itertools
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from schemas.envelope import (
     _read,
     _read_at_once,
     content_hash,
+    read_events_at_once,
     read_fact,
 )
 from schemas.events import TYPES
@@ -56,6 +58,29 @@ def test_what_is_read_at_once_is_read_closely_to_the_same(raw, changes):
     event = _read_at_once(raw)
     if event is not None:
         assert event == close(raw)
+
+
+@given(
+    st.lists(st.sampled_from([COMPACT, *SAMPLED]), min_size=1, max_size=4),
+    st.lists(st.integers(0, 2000), min_size=1, max_size=3),
+)
+@how(max_examples=300)
+def test_parts_are_read_at_once_only_where_each_is_an_event(events, cuts):
+    """However lines of a body are cut: what comes out is what each of them says alone."""
+    text = b",".join(events)
+    places = sorted({0, *(cut % len(text) for cut in cuts), len(text)})
+    parts = [text[a:b].strip(b",") for a, b in itertools.pairwise(places)]
+    read = read_events_at_once(parts)
+    if read is not None:
+        assert read == [close(part) for part in parts]
+
+
+def test_many_are_read_at_once_and_one_oddity_among_them_ends_it():
+    assert read_events_at_once([COMPACT] * 300) == [close(COMPACT)] * 300
+    for odd in (b"", b"{}", COMPACT[:-1], COMPACT + b"}", b"[" + COMPACT + b"]", COMPACT + COMPACT):
+        assert read_events_at_once([COMPACT, odd, COMPACT]) is None
+    assert read_events_at_once([COMPACT[:-1], COMPACT[-1:] + b"," + COMPACT]) is None
+    assert read_events_at_once([COMPACT + b"," + COMPACT, b""]) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.kafka import RECORD_BYTES_MAX, ensure_topics
-from services.producer import OutcomeUnknown, Overloaded, Place, Producer, Record, RecordTooLarge
+from services.producer import OutcomeUnknown, Overloaded, Producer, Record, RecordTooLarge, Span
 
 
 async def read_all(settings, topic, count):
@@ -39,9 +39,9 @@ async def test_records_lie_where_the_answer_says_with_key_value_and_headers(sett
         Record(b"firm-1", f"value {n}".encode(), [("n", str(n).encode())]) for n in range(50)
     ]
     async with Producer(settings) as producer:
-        places = await produce_when_connected(producer, topic, records)
+        spans = await produce_when_connected(producer, topic, records)
     found = await read_all(settings, topic, 50)
-    assert places == [Place(0, n) for n in range(50)]
+    assert spans == [Span(topic, 0, 0, 50)]
     assert [(r.key, r.value, [tuple(h) for h in r.headers]) for r in found] == [
         (r.key, r.value, list(r.headers)) for r in records
     ]
@@ -58,7 +58,7 @@ async def test_many_senders_share_batches_and_each_keeps_its_order(settings):
                 for _ in range(30)
             )
         )
-    offsets = [[place.offset for place in group] for group in groups]
+    offsets = [[span.offset + n for span in spans for n in range(span.size)] for spans in groups]
     assert sorted(offset for group in offsets for offset in group) == list(range(3000))
     assert all(group == sorted(group) for group in offsets)
 
@@ -83,7 +83,21 @@ async def test_a_full_queue_refuses_before_anything_is_sent(settings):
         await produce_when_connected(producer, topic, [])
         with pytest.raises(Overloaded):
             await producer.produce(topic, [Record(b"k", b"x" * 1_000_000, [])] * 34, 10)
-        assert await producer.produce(topic, [Record(b"k", b"y", [])], 10) == [Place(0, 0)]
+        assert await producer.produce(topic, [Record(b"k", b"y", [])], 10) == [Span(topic, 0, 0, 1)]
+
+
+async def test_one_call_puts_records_on_several_topics_or_on_none(settings):
+    await ensure_topics(settings)
+    one, other = settings.topic("time-events"), settings.topic("task-events")
+    small, large = Record(b"k", b"y", []), Record(b"k", b"x" * 1_000_000, [])
+    async with Producer(settings) as producer:
+        await producer.wait_connected()
+        with pytest.raises(Overloaded):
+            await producer.produce_all({one: [small], other: [large] * 34}, 10)
+        with pytest.raises(RecordTooLarge):
+            await producer.produce_all({one: [small], other: [Record(b"k", b"x" * 2**21, [])]}, 10)
+        spans = await producer.produce_all({one: [small, small], other: [small]}, 10)
+    assert sorted(spans) == [Span(other, 0, 0, 1), Span(one, 0, 0, 2)]
 
 
 async def test_without_a_broker_the_outcome_is_unknown_and_stopping_is_quick(settings):
