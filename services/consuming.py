@@ -12,7 +12,7 @@ from services.folding import SIGNS, SQL, Reading, apply, drain_refolds, load_off
 from services.log_applying import STORE_ERRORS, Batch, LogState, Progress
 from services.log_health import Health
 from services.log_reader import read_log, wait_or_stop
-from services.postgres import Connection, connect
+from services.postgres import Connection, connect, told_as_lost
 from services.settings import Settings
 
 CUT_SECONDS: Final = 75.0  # longer than any statement may take
@@ -99,7 +99,8 @@ class Applying:
         conn = self._conn
         cut = asyncio.get_running_loop().call_later(CUT_SECONDS, conn.terminate)
         try:
-            yield conn
+            with told_as_lost(conn.is_closed):
+                yield conn
         finally:
             cut.cancel()
 

@@ -7,8 +7,8 @@ changes its role, and a firm is named only inside a transaction, so nothing outl
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -122,13 +122,28 @@ async def borrowed(pool: Pool, seconds: float) -> AsyncIterator[Connection]:
     conn = await pool.acquire(timeout=seconds)
     cut = loop.call_at(until, conn.terminate)
     try:
-        yield conn
+        with told_as_lost(lambda: loop.time() >= until):
+            yield conn
     finally:
         cut.cancel()
         try:
             await pool.release(conn, timeout=RELEASE_SECONDS)
         except _LOST as error:  # what was done on it is done: its caller knows how that ended
             log.warning("connection_lost", reason=type(error).__name__)
+
+
+@contextmanager
+def told_as_lost(is_cut: Callable[[], bool]) -> Iterator[None]:
+    """Raise `ConnectionDoesNotExistError` for what the driver trips over when it was cut off.
+
+    Between two steps of a statement it does not look whether its connection is still there.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        if error.obj is not None or not is_cut():
+            raise
+        raise asyncpg.ConnectionDoesNotExistError("the connection was cut") from error
 
 
 async def connect(settings: Settings, house: House, role: Role) -> Connection:

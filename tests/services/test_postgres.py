@@ -9,6 +9,7 @@ import pytest
 
 from services.postgres import (
     append_audit,
+    borrowed,
     connect,
     firm_transaction,
     office_transaction,
@@ -163,3 +164,28 @@ async def test_a_pool_opens_before_its_database_is_there(settings):
     async with await open_pool(elsewhere, "metrics", "firm") as pool:
         with pytest.raises(OSError, match="Connect call failed"):
             await pool.fetchval("select 1")
+
+
+async def test_a_connection_cut_between_two_steps_of_a_statement_is_told_as_lost(
+    settings, monkeypatch
+):
+    """The driver prepares, then executes, and does not look whether it is still connected."""
+    prepare = vars(asyncpg.Connection)["_get_statement"]
+
+    async def prepare_until_late(conn, *arguments, **more):
+        statement = await prepare(conn, *arguments, **more)
+        while not conn.is_closed():  # noqa: ASYNC110 (what cuts it sets no event)
+            await asyncio.sleep(0.02)
+        return statement
+
+    async with await open_pool(settings, "metrics", "firm") as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncpg.Connection, "_get_statement", prepare_until_late)
+            with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+                async with borrowed(pool, 0.3) as conn:
+                    await conn.fetch("select $1::int", 1)
+        async with borrowed(pool, 5) as conn:
+            assert await conn.fetchval("select $1::int", 1) == 1
+        with pytest.raises(AttributeError, match="ours"):
+            async with borrowed(pool, 5):
+                raise AttributeError("ours", name="nothing", obj=None)
