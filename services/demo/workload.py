@@ -100,7 +100,7 @@ def simulate(
         Sent(
             fact.time,
             ADMIN,
-            _envelope("agency/directory", f"dir-{n:05}", fact.type, fact.time, fact.data),
+            _envelope(DESK, f"dir-{n:05}", fact.type, fact.time, fact.data),
         )
         for n, fact in enumerate(directory_facts(world), 1)
     )
