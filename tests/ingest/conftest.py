@@ -21,7 +21,7 @@ from services.kafka import ensure_topics, log_ends
 from services.postgres import connect
 from services.settings import Settings
 from services.web.auth import Kind, NewToken, create_token, revoke_token
-from services.web.serving import serve
+from tests.serving import served
 
 
 @dataclass(frozen=True)
@@ -144,37 +144,11 @@ class Reply:
 async def running(settings: Settings) -> AsyncIterator[Door]:
     """Run the door for the length of a block."""
     app = build_app(settings)
-    stop = asyncio.Event()
-    started = asyncio.Event()
-    ports: list[int] = []
-
-    def note(*found: int) -> None:
-        ports.extend(found)
-        started.set()
-
-    task = asyncio.create_task(
-        serve(
-            "ingest",
-            app,
-            build_ops(app),
-            host="127.0.0.1",
-            port=0,
-            ops_port=0,
-            stop=stop,
-            started=note,
-        )
-    )
-    try:
-        async with asyncio.timeout(20):
-            await started.wait()
-        port, ops_port = ports
-        async with aiohttp.ClientSession() as http:
-            yield Door(
-                settings, app, http, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ops_port}"
-            )
-    finally:
-        stop.set()
-        await task
+    async with (
+        served("ingest", app, build_ops(app)) as urls,
+        aiohttp.ClientSession() as http,
+    ):
+        yield Door(settings, app, http, *urls)
 
 
 @pytest.fixture

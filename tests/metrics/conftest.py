@@ -17,8 +17,8 @@ from services.metrics.consumer import READING
 from services.postgres import Connection, connect
 from services.settings import Settings
 from services.web.auth import Kind, NewToken, create_token
-from services.web.serving import serve
 from tests.log import put
+from tests.serving import served
 
 
 @dataclass(frozen=True)
@@ -87,35 +87,15 @@ async def running(settings: Settings) -> AsyncIterator[House]:
     """Run the house for the length of a block."""
     await ensure_topics(settings)
     app = build_app(settings)
-    stop, started = asyncio.Event(), asyncio.Event()
-    ports: list[int] = []
-
-    def note(*chosen: int) -> None:
-        ports.extend(chosen)
-        started.set()
-
-    task = asyncio.create_task(
-        serve(
-            "metrics",
-            app,
-            build_ops(app),
-            host="127.0.0.1",
-            port=0,
-            ops_port=0,
-            stop=stop,
-            started=note,
-        )
-    )
     conn = await connect(settings, "metrics", "writer")
     try:
-        await asyncio.wait_for(started.wait(), 20)
-        async with aiohttp.ClientSession() as http:
-            urls = [f"http://127.0.0.1:{port}" for port in ports]
+        async with (
+            served("metrics", app, build_ops(app)) as urls,
+            aiohttp.ClientSession() as http,
+        ):
             yield House(settings, conn, http, *urls)
     finally:
         await conn.close()
-        stop.set()
-        await task
 
 
 @pytest.fixture
