@@ -1,33 +1,26 @@
 """Accuracy: how many tasks were accepted as they first came, and how many were looked at at all."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from operator import attrgetter
 
 from services.metrics.cohorts import Definition, Member, Timing, Window, Work
-from services.metrics.records import Task
 
 
 def measure_first_pass(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks whose first review by a person lies in a window."""
     del timing
-    for found in work.anchored(window, _first_reviewed_at):
+    for found in work.anchored(window, attrgetter("first_reviewed_at")):
         excluded = found.cancelled
-        if found.task.first_review is None:
+        if not found.task.is_reviewed:
             excluded = excluded or "auto_timeout"
-        first = found.task.first_outcome
-        yield found.member(hit=first is not None and first.outcome == "accepted", excluded=excluded)
-
-
-def _first_reviewed_at(task: Task) -> datetime | None:
-    return task.first_outcome.at if task.first_outcome else None
+        yield found.member(hit=found.task.is_first_pass, excluded=excluded)
 
 
 def measure_coverage(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks first submitted in a window; those that a person reviewed, ever, are hits."""
     del timing
-    for found in work.anchored(window, lambda task: task.first_submitted_at):
-        reviewed = found.task.first_review is not None
-        yield found.member(hit=reviewed, excluded=found.cancelled)
+    for found in work.anchored(window, attrgetter("first_submitted_at")):
+        yield found.member(hit=found.task.is_reviewed, excluded=found.cancelled)
 
 
 FIRST_PASS_ACCEPTANCE = Definition(

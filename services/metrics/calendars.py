@@ -5,10 +5,12 @@ are compared and subtracted. A stretch of hours that starts on a date belongs to
 when it crosses midnight, and follows the version in force on it.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -53,6 +55,28 @@ class Version:
         return () if day in self.closed_dates else self.week[day.weekday()]
 
 
+class LaidOut(NamedTuple):
+    """The hours of a stretch of time, laid out once so that many parts of it can be counted.
+
+    Instants are whole seconds since 1970; `before` says how many open ones lie before each opening.
+    """
+
+    opens: tuple[int, ...]
+    closes: tuple[int, ...]
+    before: tuple[int, ...]
+
+    def within(self, start: datetime, end: datetime) -> int:
+        """Count the seconds of [start, end), a part of the stretch, that lie inside the hours."""
+        return self._until(end) - self._until(start) if start < end else 0
+
+    def _until(self, instant: datetime) -> int:
+        at = int(instant.timestamp())
+        place = bisect_right(self.opens, at) - 1
+        if place < 0:
+            return 0
+        return self.before[place] + min(at, self.closes[place]) - self.opens[place]
+
+
 @dataclass(frozen=True, slots=True)
 class BusinessClock:
     """A clock that runs inside office hours only; `versions` by date, the first reaches back."""
@@ -72,6 +96,14 @@ class BusinessClock:
     def within(self, start: datetime, end: datetime) -> int:
         """Count the seconds of [start, end) that lie inside the hours; 0 when end <= start."""
         return sum(_seconds(opens, closes) for opens, closes in self.intervals(start, end))
+
+    def lay_out(self, start: datetime, end: datetime) -> LaidOut:
+        """Lay out the hours of [start, end), for whoever counts many parts of it."""
+        found = self.intervals(start, end)
+        opens = tuple(int(interval.start.timestamp()) for interval in found)
+        closes = tuple(int(interval.end.timestamp()) for interval in found)
+        lengths = (until - since for since, until in zip(opens, closes, strict=True))
+        return LaidOut(opens, closes, tuple(accumulate(lengths, initial=0))[:-1])
 
     def add(self, start: datetime, seconds: int) -> datetime | None:
         """Return the earliest instant whose `within(start, ·)` equals `seconds`.

@@ -1,14 +1,16 @@
 """Cohorts: the tasks, escalations and entries that a metric names, one by one, in a window."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from schemas.periods import day_start, local_date
-from schemas.segments import Segment
 from services.metrics.calendars import BusinessClock
-from services.metrics.records import Placed, PlacedEscalation, PlacedTask, Task
+from services.metrics.records import Placed, PlacedEscalation
+from services.metrics.seen import Columns, Seen
 
 Clock = Literal["wall", "firm_business"]
 PhaseName = Literal["active", "shadow", "trial", "unknown"]
@@ -27,6 +29,40 @@ class Window(NamedTuple):
         return self.from_date <= day < self.to_date
 
 
+class Days(NamedTuple):
+    """The dates of a window with the instants at which each begins, and last the window's end.
+
+    An instant is put on its date by looking it up here, which costs a tenth of asking its zone.
+    """
+
+    dates: tuple[date, ...]
+    starts: tuple[datetime, ...]
+
+    def day_of(self, instant: datetime) -> date | None:
+        """Return the local date of an instant; None outside the window."""
+        if not self.starts[0] <= instant < self.starts[-1]:
+            return None
+        return self.dates[bisect_right(self.starts, instant) - 1]
+
+
+@lru_cache(maxsize=256)
+def days_of(window: Window, zone: str) -> Days:
+    """Lay out the dates of a window, of which there is at least one."""
+    count = (window.to_date - window.from_date).days
+    dates = tuple(window.from_date + timedelta(days=number) for number in range(count))
+    return Days(dates, tuple(day_start(day, zone) for day in (*dates, window.to_date)))
+
+
+class Worked(NamedTuple):
+    """A part of a closed entry, as hours see it; `started_at` None for one without clock times."""
+
+    entry_id: str
+    place: Placed
+    service_date: date
+    started_at: datetime | None
+    seconds: int
+
+
 @dataclass(frozen=True, slots=True)
 class OpenEntry:
     """A timer that runs, or whose start is missing: it has no hours yet."""
@@ -43,9 +79,9 @@ class Work:
     zone: str
     as_of: datetime
     business: BusinessClock | None
-    tasks: Sequence[PlacedTask] = ()
+    tasks: Sequence[Seen] = ()
     escalations: Sequence[PlacedEscalation] = ()
-    segments: Sequence[Segment] = ()
+    worked: Sequence[Worked] = ()
     open_entries: Sequence[OpenEntry] = ()
 
     def day_of(self, instant: datetime) -> date:
@@ -53,13 +89,14 @@ class Work:
         return local_date(instant, self.zone)
 
     def anchored(
-        self, window: "Window", anchor: Callable[[Task], datetime | None]
+        self, window: "Window", anchor: Callable[[Columns], datetime | None]
     ) -> Iterator["Anchored"]:
         """Name the tasks whose anchor has happened, on a date of a window."""
-        for placed in self.tasks:
-            at = anchor(placed.task)
-            if at is not None and window.holds(day := self.day_of(at)):
-                yield Anchored(placed, at, day)
+        days = days_of(window, self.zone)
+        for task in self.tasks:
+            at = anchor(task.columns)
+            if at is not None and (day := days.day_of(at)) is not None:
+                yield Anchored(task, at, day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +107,7 @@ class Timing:
     net: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One task, escalation or entry of a cohort.
 
     day       the firm-local date of its anchor, which puts it into a window
@@ -91,23 +127,17 @@ class Member:
     span: tuple[datetime, datetime] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Anchored:
+class Anchored(NamedTuple):
     """A task with the instant, and its firm-local date, that puts it into a window."""
 
-    placed: PlacedTask
+    task: Seen
     at: datetime
     day: date
 
     @property
-    def task(self) -> Task:
-        """The task itself."""
-        return self.placed.task
-
-    @property
     def cancelled(self) -> str | None:
         """Why the task is left out when it was cancelled, whatever else happened to it."""
-        return "cancelled" if self.task.state == "cancelled" else None
+        return "cancelled" if self.task.columns.present == "cancelled" else None
 
     def member(
         self,
@@ -121,8 +151,8 @@ class Anchored:
         if excluded is not None:
             hit = seconds = span = None
         return Member(
-            "task", self.task.task_id, self.placed.place, self.day, self.at,
-            seconds=seconds, hit=hit, excluded=excluded, span=span,
+            "task", self.task.task_id, self.task.place, self.day, self.at,
+            seconds, hit, excluded, span,
         )  # fmt: skip
 
 

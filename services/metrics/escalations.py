@@ -1,6 +1,7 @@
 """Escalations: the fold of those about no task, and how many tasks had one."""
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from schemas.directory import Directory
 from schemas.events import EscalationData
@@ -35,8 +36,8 @@ def fold_escalation(
 def measure_rate(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks first worked on in a window, and the escalations in it about no task."""
     del timing
-    for found in work.anchored(window, lambda task: task.first_worked_at):
-        yield found.member(hit=bool(found.task.escalations), excluded=found.cancelled)
+    for found in work.anchored(window, attrgetter("first_worked_at")):
+        yield found.member(hit=found.task.is_escalated, excluded=found.cancelled)
     for loose in work.escalations:
         if not loose.escalations:
             continue

@@ -17,6 +17,7 @@ from services.metrics.cohorts import (
     Clock,
     Definition,
     Dimension,
+    Measure,
     Member,
     PhaseName,
     Timing,
@@ -95,14 +96,38 @@ class _Key(NamedTuple):
     group: tuple[tuple[str, str | None], ...]
 
 
-def answer(work: Work, question: Question) -> tuple[Figure, ...]:
-    """Return every figure asked for, by metric, clock, window, phase and group."""
+class Measured:
+    """The members of cohorts in a span of dates, each measured once, however often it is asked."""
+
+    def __init__(self, work: Work, span: Window) -> None:
+        self.work = work
+        self._span = span
+        self._found: dict[tuple[Measure, Window, Timing], tuple[Member, ...]] = {}
+
+    def members(self, definition: Definition, window: Window, timing: Timing) -> Iterable[Member]:
+        """Return the members of a cohort in a window that lies in the span."""
+        asked = window if definition.is_stock else self._span
+        # Metrics may share a way of measuring, as both of hours do.
+        key = (definition.measure, asked, timing)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = tuple(definition.measure(self.work, asked, timing))
+        if asked == window:
+            return found
+        return (member for member in found if window.holds(member.day))
+
+
+def answer(work: Work, question: Question, measured: Measured | None = None) -> tuple[Figure, ...]:
+    """Return every figure asked for, by metric, clock, window, phase and group.
+
+    `measured`, of the same work and of a span that holds the question's, saves measuring again.
+    """
+    measured = measured or Measured(work, question.span)
     spans = windows(question.span, question.granularity)
     found: list[Figure] = []
     for definition in question.definitions:
-        for clock in _clocks(definition, question.clocks):
-            timing = Timing(clock or "wall", question.net)
-            found.extend(_figures(work, question, definition, clock, timing, spans))
+        for clock in clocks_of(definition, question.clocks):
+            found.extend(_figures(measured, question, definition, clock, spans))
     return tuple(found)
 
 
@@ -140,42 +165,44 @@ def dimension_of(place: Placed, dimension: Dimension) -> str | None:
     return values[dimension]
 
 
-def empty_figures(
-    work: Work, question: Question, phase: PhaseName, group: Mapping[str, str | None]
-) -> tuple[Figure, ...]:
-    """Return the figures of a group with nothing to measure, one a metric and clock."""
+def empty_figure(
+    work: Work,
+    question: Question,
+    definition: Definition,
+    clock: Clock | None,
+    phase: PhaseName,
+    group: Mapping[str, str | None],
+) -> Figure:
+    """Return the figure of a group with nothing to measure."""
     key = _Key(phase, tuple(group.items()))
-    return tuple(
-        _figure(work, question, definition, clock, question.span, key, ())
-        for definition in question.definitions
-        for clock in _clocks(definition, question.clocks)
-    )
+    return _figure(work, question, definition, clock, question.span, key, ())
 
 
-def _clocks(definition: Definition, asked: Sequence[Clock]) -> tuple[Clock | None, ...]:
-    """Choose the clocks; wall time stands beside every other one, whether asked for or not."""
+def clocks_of(definition: Definition, asked: Sequence[Clock]) -> tuple[Clock | None, ...]:
+    """Choose a metric's clocks; wall time stands beside every other, whether asked for or not."""
     if not definition.clocks:
         return (None,)
     return tuple(clock for clock in definition.clocks if clock == "wall" or clock in asked)
 
 
 def _figures(
-    work: Work,
+    measured: Measured,
     question: Question,
     definition: Definition,
     clock: Clock | None,
-    timing: Timing,
     spans: Sequence[Window],
 ) -> Iterable[Figure]:
-    cohorts = _cohorts(work, question, definition, timing, spans)
+    timing = Timing(clock or "wall", question.net)
+    cohorts = _cohorts(measured, question, definition, timing, spans)
     keys = sorted(_keys(question, definition, cohorts.values()), key=_in_order)
     for span in spans:
         for key in keys:
-            yield _figure(work, question, definition, clock, span, key, cohorts[span].get(key, ()))
+            members = cohorts[span].get(key, ())
+            yield _figure(measured.work, question, definition, clock, span, key, members)
 
 
 def _cohorts(
-    work: Work,
+    measured: Measured,
     question: Question,
     definition: Definition,
     timing: Timing,
@@ -184,19 +211,22 @@ def _cohorts(
     """Measure once over the whole span, a stock metric once a window, and sort the members."""
     cohorts: dict[Window, dict[_Key, list[Member]]] = {span: defaultdict(list) for span in spans}
     dimensions = tuple(dict.fromkeys((*question.group_by, *definition.grouped)))
+    firsts = [span.from_date for span in spans]
+    # Members are many and their places few, each mostly the same value; members keep them alive.
+    keys: dict[int, _Key] = {}
     for asked in spans if definition.is_stock else (question.span,):
-        for member in definition.measure(work, asked, timing):
-            phase = phase_of(member.place)
-            if question.phases is not None and phase not in question.phases:
+        for member in measured.members(definition, asked, timing):
+            place = member.place
+            key = keys.get(id(place)) or keys.setdefault(id(place), _key(place, dimensions))
+            if question.phases is not None and key.phase not in question.phases:
                 continue
-            group = tuple((name, dimension_of(member.place, name)) for name in dimensions)
-            window = asked if definition.is_stock else _window_of(member.day, spans)
-            cohorts[window][_Key(phase, group)].append(member)
+            window = asked if definition.is_stock else spans[bisect_right(firsts, member.day) - 1]
+            cohorts[window][key].append(member)
     return cohorts
 
 
-def _window_of(day: date, spans: Sequence[Window]) -> Window:
-    return spans[bisect_right(spans, day, key=lambda span: span.from_date) - 1]
+def _key(place: Placed, dimensions: Sequence[Dimension]) -> _Key:
+    return _Key(phase_of(place), tuple((name, dimension_of(place, name)) for name in dimensions))
 
 
 def _keys(

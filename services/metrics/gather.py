@@ -39,7 +39,7 @@ async def load_work(
         escalations=(
             await store.load_escalations(conn, firm.firm_id, since, until) if needs_tasks else ()
         ),
-        segments=await store.load_segments(conn, firm.firm_id, *span) if needs_hours else (),
+        worked=await store.load_worked(conn, firm.firm_id, *span) if needs_hours else (),
         open_entries=(
             await store.load_open_entries(conn, firm.firm_id, since, until) if needs_hours else ()
         ),

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-from schemas.segments import Segment
 from services.metrics.cohorts import Definition, Member, Timing, Window, Work
-from services.metrics.records import Placed
 
 
 def measure_hours(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
@@ -14,33 +12,15 @@ def measure_hours(work: Work, window: Window, timing: Timing) -> Iterator[Member
     was worked all the same.
     """
     del timing
-    for segment in work.segments:
-        if window.holds(segment.service_date):
+    for part in work.worked:
+        if window.holds(part.service_date):
             yield Member(
-                "entry",
-                segment.entry_id,
-                place_of(segment),
-                segment.service_date,
-                segment.started_at,
-                seconds=segment.seconds,
+                "entry", part.entry_id, part.place, part.service_date, part.started_at, part.seconds
             )
     for entry in work.open_entries:
         day = work.day_of(entry.at)
         if window.holds(day):
             yield Member("entry", entry.entry_id, entry.place, day, entry.at, excluded="open")
-
-
-def place_of(segment: Segment) -> Placed:
-    """Return where a part of an entry belongs."""
-    return Placed(
-        placement_id=segment.placement_id,
-        is_known=segment.standing != "unknown_placement",
-        assistant_id=segment.assistant_id,
-        role=segment.role,
-        country=segment.country,
-        phase=segment.phase,
-        task_type=segment.task_type,
-    )
 
 
 _EDGES = (

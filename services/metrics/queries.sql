@@ -60,7 +60,9 @@ select * from unnest($1::text[], $2::text[], $3::int[], $4::date[], $5::timestam
 
 -- name: load_tasks
 -- Tasks that anchor in [$2, $3) in any way; whoever measures looks at which.
-select state from task
+select present, first_at, requested_at, first_worked_at, first_submitted_at, first_reviewed_at,
+       accepted_at, cancelled_at, closed_at, state
+from task
 where firm_id = $1
   and (requested_at >= $2 and requested_at < $3
        or first_worked_at >= $2 and first_worked_at < $3
@@ -72,7 +74,9 @@ order by task_id;
 
 -- name: load_tasks_and_open
 -- The same, and those that were open at some moment of [$2, $3): stock is rebuilt from them.
-select state from task
+select present, first_at, requested_at, first_worked_at, first_submitted_at, first_reviewed_at,
+       accepted_at, cancelled_at, closed_at, state
+from task
 where firm_id = $1
   and (requested_at >= $2 and requested_at < $3
        or first_worked_at >= $2 and first_worked_at < $3
@@ -88,10 +92,10 @@ order by task_id;
 select state from escalation where firm_id = $1 and raised_at >= $2 and raised_at < $3
 order by escalation_id;
 
--- name: load_segments
--- Parts of entries on the dates [$2, $3).
-select entry_id, number, service_date, started_at, ended_at, seconds::int, placement_id,
-       assistant_id, role, country, phase, task_type, task_id, matter_ref, kind, billable, standing
+-- name: load_worked
+-- Parts of entries on the dates [$2, $3): the place first, in the order of its fields.
+select placement_id, standing <> 'unknown_placement' as is_known, assistant_id, role, country,
+       phase, task_type, entry_id, service_date, started_at, seconds::int
 from segment where firm_id = $1 and service_date >= $2 and service_date < $3
 order by service_date, entry_id, number;
 

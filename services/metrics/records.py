@@ -195,15 +195,6 @@ class Task:
         """The cancellation that stands."""
         return self.states[-1].since if self.state == "cancelled" else None
 
-    def state_at(self, instant: datetime) -> State | None:
-        """Return the state in which the task was at an instant; None before its first fact."""
-        found: State | None = None
-        for change in self.states:
-            if change.since > instant:
-                break
-            found = change.state
-        return found
-
 
 @dataclass(frozen=True, slots=True)
 class Placed:

@@ -8,8 +8,16 @@ from typing import Final
 from schemas.directory import Directory, Placement
 from schemas.periods import Week, local_date
 from services.metrics.catalogue import DEFINITIONS
-from services.metrics.cohorts import Clock, PhaseName, Window, Work
-from services.metrics.figures import PHASES, Figure, Question, answer, empty_figures
+from services.metrics.cohorts import Clock, PhaseName, Window, Work, days_of
+from services.metrics.figures import (
+    PHASES,
+    Figure,
+    Measured,
+    Question,
+    answer,
+    clocks_of,
+    empty_figure,
+)
 from services.metrics.shares import LISTED_BELOW
 
 METRICS: Final = (
@@ -80,20 +88,21 @@ def pooled_span(week: Week) -> Window:
 
 def make_scorecard(work: Work, directory: Directory, week: Week) -> Scorecard:
     """Make a week's scorecard; `work` holds what belongs to the weeks of `pooled_span`."""
+    measured = Measured(work, pooled_span(week))
     return Scorecard(
         week=str(week),
         from_date=week.first_date,
         to_date=week.end_date,
-        firm=_cards(work, week, [(None, phase) for phase in PHASES], {}),
+        firm=_cards(measured, week, [(None, phase) for phase in PHASES], {}),
         placements=_cards(
-            work, week, _employed(directory, work.zone, week), directory.placements, by=True
+            measured, week, _employed(directory, work.zone, week), directory.placements, by=True
         ),
         notices=_notices(work, Window(week.first_date, week.end_date)),
     )
 
 
 def _cards(
-    work: Work,
+    measured: Measured,
     week: Week,
     rows: Sequence[_Row],
     placements: Mapping[str, Placement],
@@ -108,19 +117,15 @@ def _cards(
         clocks=CLOCKS,
         phases=None,
     )
-    figures = _by_row(answer(work, question))
-    types = _by_row(
-        answer(work, replace(question, definitions=(DEFINITIONS["hours_by_task_type"],)))
+    by_type = replace(question, definitions=(DEFINITIONS["hours_by_task_type"],))
+    over_weeks = replace(
+        question,
+        definitions=tuple(DEFINITIONS[name] for name in POOLED),
+        span=pooled_span(week),
     )
-    pooled = _by_row(
-        answer(
-            work,
-            replace(
-                question,
-                definitions=tuple(DEFINITIONS[name] for name in POOLED),
-                span=pooled_span(week),
-            ),
-        )
+    work = measured.work
+    figures, types, pooled = (
+        _by_row(answer(work, asked, measured)) for asked in (question, by_type, over_weeks)
     )
     named = {*rows, *figures, *types}
     return tuple(
@@ -142,8 +147,10 @@ def _card(
     known = {(figure.metric, figure.clock): figure for figure in figures.get(row, ())}
     group = {} if placement_id is None else {"placement": placement_id}
     whole = tuple(
-        known.get((empty.metric, empty.clock), empty)
-        for empty in empty_figures(work, question, phase, group)
+        known.get((definition.metric, clock))
+        or empty_figure(work, question, definition, clock, phase, group)
+        for definition in question.definitions
+        for clock in clocks_of(definition, question.clocks)
     )
     few = {(figure.metric, figure.clock) for figure in whole if figure.n < LISTED_BELOW}
     placement = placements.get(placement_id or "")
@@ -180,15 +187,16 @@ def _employed(directory: Directory, zone: str, week: Week) -> list[_Row]:
 
 
 def _notices(work: Work, window: Window) -> Notices:
+    days = days_of(window, work.zone)
     requested = [
-        placed
-        for placed in work.tasks
-        if placed.task.requested_at and window.holds(work.day_of(placed.task.requested_at))
+        task
+        for task in work.tasks
+        if (at := task.columns.requested_at) is not None and days.day_of(at) is not None
     ]
     return Notices(
         requested=len(requested),
-        anomalies=sum(bool(placed.task.anomalies) for placed in requested),
-        without_workflow=sum(placed.task.workflow_ref is None for placed in requested),
-        outside_allowed=sum(not placed.is_type_allowed for placed in requested),
-        unknown_placements=sum(not placed.place.is_known for placed in requested),
+        anomalies=sum(task.has_anomalies for task in requested),
+        without_workflow=sum(not task.has_workflow for task in requested),
+        outside_allowed=sum(not task.is_type_allowed for task in requested),
+        unknown_placements=sum(not task.place.is_known for task in requested),
     )

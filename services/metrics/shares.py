@@ -38,20 +38,20 @@ def percentile(values: Sequence[int], percent: int) -> Fraction:
 
     `values` is sorted and not empty.
     """
-    place = Fraction(percent * (len(values) - 1), 100)
-    below = int(place)
+    below, part = divmod(percent * (len(values) - 1), 100)
     above = min(below + 1, len(values) - 1)
-    return values[below] + (values[above] - values[below]) * (place - below)
+    return Fraction(100 * values[below] + (values[above] - values[below]) * part, 100)
 
 
 def percentile_seconds(values: Sequence[int], percent: int) -> int | None:
     """Return a percentile to the nearest second, halves up; None where the values are too few.
 
-    Below 5 values none, the 90th from 10 on, the 95th from 20, the 99th from 100.
+    Below 5 values none, the 90th from 10 on, the 95th from 20, the 99th from 100. `values` is
+    sorted.
     """
     needed = next((n for p, n in _ENOUGH if percent >= p), LISTED_BELOW)
     # What is asked of the low tail needs as many as its mirror in the high one.
     mirrored = next((n for p, n in _ENOUGH if 100 - percent >= p), LISTED_BELOW)
     if len(values) < max(needed, mirrored):
         return None
-    return floor(percentile(sorted(values), percent) + Fraction(1, 2))
+    return floor(percentile(values, percent) + Fraction(1, 2))

@@ -12,22 +12,21 @@ from pydantic import TypeAdapter
 from schemas.entries import Entry
 from schemas.events import EntityKey
 from schemas.segments import Segment
-from services.metrics.cohorts import OpenEntry
+from services.metrics.cohorts import OpenEntry, Worked
 from services.metrics.records import (
-    CLOSED,
     ESCALATION,
     TASK,
     Placed,
     PlacedEscalation,
     PlacedTask,
 )
+from services.metrics.seen import Columns, Seen, Sight, columns_of
 from services.postgres import Connection
 from services.sql import queries
 from services.states import hash_states
 
 SQL = queries(Path(__file__).with_name("queries.sql"))
 _PLACE: TypeAdapter[Placed] = TypeAdapter(Placed)
-_SEGMENTS: TypeAdapter[tuple[Segment, ...]] = TypeAdapter(tuple[Segment, ...])
 _SEGMENT_COLUMNS: Final = (
     "number",
     "service_date",
@@ -81,20 +80,11 @@ async def save_tasks(
 
 
 def _task_row(key: EntityKey, placed: PlacedTask) -> tuple[Any, ...]:
-    task = placed.task
     return (
         key.firm_id,
         key.entity_id,
-        task.placement_id,
-        task.state,
-        task.states[0].since,
-        task.requested_at,
-        task.first_worked_at,
-        task.first_submitted_at,
-        task.first_outcome.at if task.first_outcome else None,
-        task.accepted_at,
-        task.cancelled_at,
-        task.states[-1].since if task.state in CLOSED else None,
+        placed.task.placement_id,
+        *columns_of(placed.task),
         TASK.dump_json(placed).decode(),
     )
 
@@ -169,12 +159,12 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
 
 async def load_tasks(
     conn: Connection, firm_id: str, since: datetime, until: datetime, *, and_open: bool
-) -> list[PlacedTask]:
+) -> list[Seen]:
     """Load the tasks that anchor in [since, until), and those open in it when asked for."""
     sql = SQL.load_tasks_and_open if and_open else SQL.load_tasks
-    return [
-        TASK.validate_json(row["state"]) for row in await conn.fetch(sql, firm_id, since, until)
-    ]
+    sight = Sight()
+    rows = await conn.fetch(sql, firm_id, since, until)
+    return [sight.see(Columns(*columns), state) for *columns, state in rows]
 
 
 async def load_escalations(
@@ -185,12 +175,18 @@ async def load_escalations(
     return [ESCALATION.validate_json(row["state"]) for row in rows]
 
 
-async def load_segments(
+async def load_worked(
     conn: Connection, firm_id: str, from_date: date, to_date: date
-) -> tuple[Segment, ...]:
-    """Load the parts of entries on the dates [from_date, to_date)."""
-    rows = await conn.fetch(SQL.load_segments, firm_id, from_date, to_date)
-    return _SEGMENTS.validate_python([dict(row) for row in rows])
+) -> list[Worked]:
+    """Load the parts of entries on the dates [from_date, to_date); equal places are one value."""
+    places: dict[tuple[Any, ...], Placed] = {}
+    found = []
+    for row in await conn.fetch(SQL.load_worked, firm_id, from_date, to_date):
+        *placed, entry_id, day, started_at, seconds = row
+        key = tuple(placed)
+        place = places.get(key) or places.setdefault(key, Placed(*key))
+        found.append(Worked(entry_id, place, day, started_at, seconds))
+    return found
 
 
 async def load_open_entries(

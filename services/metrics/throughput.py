@@ -1,6 +1,7 @@
 """How much was finished in a window, and what was overdue at its end."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 
 from schemas.periods import day_start
 from services.metrics.cohorts import Definition, Member, Timing, Window, Work, stock_instant
@@ -15,7 +16,7 @@ WAITING: frozenset[State] = frozenset(
 def measure_throughput(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks whose acceptance, the one that stands, lies in a window."""
     del timing
-    for found in work.anchored(window, lambda task: task.accepted_at):
+    for found in work.anchored(window, attrgetter("accepted_at")):
         yield found.member()
 
 
@@ -25,16 +26,13 @@ def measure_overdue(work: Work, window: Window, timing: Timing) -> Iterator[Memb
     if day_start(window.from_date, work.zone) > work.as_of:
         return  # a window that has not begun holds nothing yet
     instant = stock_instant(work, window)
-    for placed in work.tasks:
-        task = placed.task
+    for task in work.tasks:
         if task.state_at(instant) not in WAITING:
             continue
         if task.due_at is None:
-            yield Member(
-                "task", task.task_id, placed.place, window.from_date, excluded="no_due_date"
-            )
+            yield Member("task", task.task_id, task.place, window.from_date, excluded="no_due_date")
         elif task.due_at <= instant:
-            yield Member("task", task.task_id, placed.place, window.from_date, task.due_at)
+            yield Member("task", task.task_id, task.place, window.from_date, task.due_at)
 
 
 THROUGHPUT = Definition(

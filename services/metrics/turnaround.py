@@ -2,36 +2,32 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from operator import attrgetter
 
-from schemas.fields import HoldReason
-from services.metrics.calendars import BusinessClock, Interval, union
+from services.metrics.calendars import BusinessClock, Interval, LaidOut, union
 from services.metrics.cohorts import Anchored, Definition, Member, Timing, Window, Work
-from services.metrics.records import Task
-
-PAUSES: frozenset[HoldReason] = frozenset(
-    {"waiting_on_firm", "waiting_on_client", "waiting_on_third_party"}
-)
+from services.metrics.seen import Columns, Seen
 
 
-def pauses(task: Task, start: datetime, end: datetime) -> tuple[Interval, ...]:
+def pauses(task: Seen, start: datetime, end: datetime) -> tuple[Interval, ...]:
     """Return the stretches of [start, end) in which the task waited on others, joined.
 
-    Those are holds for a reason that stops a clock, and blocking escalations; one that is still
-    open lasts until the end.
+    A wait that is not over lasts until the end.
     """
-    waits = [(hold.started_at, hold.ended_at) for hold in task.holds if hold.reason in PAUSES]
-    waits += [
-        (question.raised_at, question.pause_ended_at)
-        for question in task.escalations
-        if question.blocking
-    ]
-    return union(Interval(max(since, start), min(until or end, end)) for since, until in waits)
+    if not task.waits:
+        return ()
+    return union(Interval(max(since, start), min(until or end, end)) for since, until in task.waits)
 
 
 def elapsed_seconds(
-    task: Task, start: datetime, end: datetime, business: BusinessClock | None, *, net: bool
+    task: Seen,
+    start: datetime,
+    end: datetime,
+    business: BusinessClock | LaidOut | None,
+    *,
+    net: bool,
 ) -> int:
-    """Count [start, end) in wall time, or in a business clock if one is given.
+    """Count [start, end) in wall time, or in business hours if they are given.
 
     Net of pauses, which are measured in the same clock.
     """
@@ -50,18 +46,28 @@ def measure_turnaround(work: Work, window: Window, timing: Timing) -> Iterator[M
     """Name the tasks first submitted in a window, and those cancelled in it before that."""
     business = work.business if timing.clock == "firm_business" else None
     clockless = timing.clock == "firm_business" and business is None
-    for found in work.anchored(window, lambda task: task.first_submitted_at or task.cancelled_at):
-        requested_at = found.task.requested_at
+    spans: list[tuple[Anchored, datetime]] = []
+    for found in work.anchored(window, _ended_at):
+        requested_at = found.task.columns.requested_at
         reason = _exclusion(found) or ("no_calendar" if clockless else None)
         if reason is not None or requested_at is None:
             yield found.member(excluded=reason)
-            continue
-        seconds = elapsed_seconds(found.task, requested_at, found.at, business, net=timing.net)
-        yield found.member(seconds=seconds, span=(requested_at, found.at))
+        else:
+            spans.append((found, requested_at))
+    hours = None
+    if business is not None and spans:
+        hours = business.lay_out(min(since for _, since in spans), max(f.at for f, _ in spans))
+    for found, since in spans:
+        seconds = elapsed_seconds(found.task, since, found.at, hours, net=timing.net)
+        yield found.member(seconds=seconds, span=(since, found.at))
+
+
+def _ended_at(columns: Columns) -> datetime | None:
+    return columns.first_submitted_at or columns.cancelled_at
 
 
 def _exclusion(found: Anchored) -> str | None:
-    requested_at = found.task.requested_at
+    requested_at = found.task.columns.requested_at
     if found.cancelled:
         return found.cancelled
     if requested_at is None:
@@ -74,7 +80,7 @@ def _exclusion(found: Anchored) -> str | None:
 def measure_slack(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
     """Name the tasks first submitted in a window, with the time left until they were due."""
     del timing  # what a due date leaves is wall time
-    for found in work.anchored(window, lambda task: task.first_submitted_at):
+    for found in work.anchored(window, attrgetter("first_submitted_at")):
         due_at = found.task.due_at
         if due_at is None:
             yield found.member(excluded=found.cancelled or "no_due_date")

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.facts import Cut, Fact
-from services.metrics.records import Task
+from services.metrics.records import TASK as STATE
+from services.metrics.records import Placed, PlacedTask, Task
+from services.metrics.seen import Seen, Sight, columns_of
 from services.metrics.tasks import fold_task
 from tests.schemas.histories import TASK, History
 
@@ -70,3 +72,9 @@ def folded(facts: list[Fact], cut: Cut | None = None) -> Task:
 def task_of(*lines: tuple[Any, ...], task_id: str = TASK) -> Task:
     """Fold the task that some lines tell."""
     return folded(tell(*lines, task_id=task_id))
+
+
+def seen(task: Task, place: Placed, *, is_type_allowed: bool = True) -> Seen:
+    """See a task as figures do: by way of what its row says."""
+    written = STATE.dump_json(PlacedTask(task, place, is_type_allowed))
+    return Sight().see(columns_of(task), written)

@@ -1,5 +1,6 @@
 """Business time against vectors worked out by hand, and its laws on random calendars."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -210,3 +211,18 @@ def test_adding_is_the_inverse_of_counting(business: BusinessClock, start, secon
     else:
         assert business.within(start, end) == seconds
         assert business.within(start, end - timedelta(seconds=1)) == seconds - 1
+
+
+@given(
+    CLOCKS,
+    CLOCKS,
+    st.dates(date(2026, 1, 1), date(2026, 12, 31)),
+    st.tuples(INSTANTS, INSTANTS, INSTANTS, INSTANTS).map(sorted),
+)
+def test_hours_laid_out_once_count_every_part_the_same(first, second, since, instants):
+    then = replace(second.versions[0], since=since)
+    business = BusinessClock((first.versions[0], then))
+    start, a, b, end = instants
+    laid_out = business.lay_out(start, end)
+    for since_, until in ((start, end), (a, b), (start, a), (b, end), (b, a)):
+        assert laid_out.within(since_, until) == business.within(since_, until)

@@ -1,7 +1,7 @@
 """Figures from tasks made by hand: who belongs to a cohort, what counts, and in which clock."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from schemas.directory import Calendar, Timeline
 from schemas.directory_events import Slot
-from schemas.segments import Segment
+from schemas.periods import local_date
 from services.metrics.calendars import firm_clock
 from services.metrics.catalogue import DEFINITIONS, choose
-from services.metrics.cohorts import OpenEntry, Window, Work
-from services.metrics.figures import Question, answer, windows
-from services.metrics.records import Escalation, Placed, PlacedEscalation, PlacedTask
+from services.metrics.cohorts import OpenEntry, Window, Work, Worked, days_of
+from services.metrics.figures import Measured, Question, answer, windows
+from services.metrics.records import Escalation, Placed, PlacedEscalation
 from services.metrics.turnaround import elapsed_seconds, pauses
-from tests.metrics.stories import minute, task_of
+from tests.metrics.stories import minute, seen, task_of
 
 ZONE = "America/New_York"
 PLACE = Placed("plc-1", True, "asst-1", "legal_assistant", "PH", "active", "document_prep")
@@ -43,7 +43,7 @@ HOUR = 60
 
 
 def placed(*lines, place=PLACE, task_id="t"):
-    return PlacedTask(task_of(*lines, task_id=task_id), place, is_type_allowed=True)
+    return seen(task_of(*lines, task_id=task_id), place)
 
 
 def work_of(*tasks, business=OFFICE, as_of=AUGUST, **more):
@@ -271,8 +271,9 @@ def test_coverage_belongs_to_the_window_of_the_submission_and_acceptance_to_the_
 
 def test_cancelled_tasks_leave_quality():
     task = placed((0, "requested"), (1, "submitted"), (2, "reviewed"), (3, "reopened"))
-    gone = replace(task, task=task_of((0, "requested"), (1, "submitted"), (2, "reviewed"),
-                                      (3, "reopened"), (4, "cancelled")))  # fmt: skip
+    gone = placed(
+        (0, "requested"), (1, "submitted"), (2, "reviewed"), (3, "reopened"), (4, "cancelled")
+    )
     found = ask(work_of(task, gone), "first_pass_acceptance", "escalation_rate")
     assert {metric: (figure.n, figure.excluded) for (metric, _), figure in found.items()} == {
         "first_pass_acceptance": (1, {"cancelled": 1}),
@@ -369,39 +370,22 @@ def test_the_end_of_a_window_belongs_to_the_next():
     assert [figure.value for figure in found] == [1, 0]
 
 
-def segment(day, seconds, **changed):
-    made = Segment(
-        entry_id="e-1",
-        number=1,
-        service_date=date(2026, 7, day),
-        started_at=None,
-        ended_at=None,
-        seconds=seconds,
-        placement_id="plc-1",
-        assistant_id="asst-1",
-        role="legal_assistant",
-        country="PH",
-        phase="active",
-        task_type="intake",
-        task_id=None,
-        matter_ref=None,
-        kind="work",
-        billable=True,
-        standing="inside",
-    )
-    return replace(made, **changed)
+def part(day, seconds, *, entry_id="e-1", service_date=None, **place):
+    here = replace(PLACE, **({"task_type": "intake"} | place))
+    day = service_date or date(2026, 7, day)
+    return Worked(entry_id, here, day, minute(0), seconds)
 
 
 def test_hours_add_up_parts_and_count_entries():
     work = work_of(
-        segments=(
-            segment(1, 600),
-            segment(1, 999, service_date=date(2026, 6, 30)),
-            segment(1, 999, service_date=date(2026, 8, 1)),
-            segment(2, 300, number=2),
-            segment(2, 60, entry_id="e-2", task_type="scheduling", billable=False, kind="idle"),
-            segment(2, 7, entry_id="e-3", phase=None, standing="unknown_placement"),
-            segment(2, 5, entry_id="e-4", standing="outside_placement"),
+        worked=(
+            part(1, 600),
+            part(1, 999, service_date=date(2026, 6, 30)),
+            part(1, 999, service_date=date(2026, 8, 1)),
+            part(2, 300),
+            part(2, 60, entry_id="e-2", task_type="scheduling"),
+            part(2, 7, entry_id="e-3", phase=None, is_known=False),
+            part(2, 5, entry_id="e-4"),
         ),
         open_entries=(OpenEntry("e-5", minute(0), PLACE),),
     )
@@ -483,7 +467,7 @@ def test_only_the_phases_asked_for_are_answered():
 
 
 def test_pauses_never_reach_outside_the_stretch_they_are_asked_for():
-    task = task_of((0, "held"), (50, "resumed"), (60, "held"))
+    task = placed((0, "held"), (50, "resumed"), (60, "held"))
     found = pauses(task, minute(10), minute(70))
     assert [(pause.start, pause.end) for pause in found] == [
         (minute(10), minute(50)),
@@ -511,10 +495,39 @@ LINES = st.lists(
 @given(LINES, st.booleans())
 def test_net_time_is_never_negative_nor_longer_than_gross(lines, blocking):
     told = [(at, word, {"blocking": blocking} if word == "raised" else {}) for at, word in lines]
-    task = task_of((0, "requested"), *told)
+    task = placed((0, "requested"), *told)
     for business in (None, OFFICE):
         net, gross = (
             elapsed_seconds(task, minute(0), minute(3_000), business, net=net)
             for net in (True, False)
         )
         assert 0 <= net <= gross
+
+
+@given(
+    st.sampled_from([ZONE, "Pacific/Apia", "America/Sao_Paulo", "America/Havana", "Asia/Manila"]),
+    st.integers(0, 43 * 86_400),
+)
+def test_a_date_that_is_looked_up_is_the_one_that_the_zone_tells(zone, seconds):
+    """Samoa had no 30 December 2011, and the summers of São Paulo and Havana begin at midnight."""
+    instant = datetime(2011, 12, 20, tzinfo=UTC) + timedelta(seconds=seconds)
+    day = local_date(instant, zone)
+    span = Window(date(2011, 12, 25), date(2012, 1, 20))
+    assert days_of(span, zone).day_of(instant) == (day if span.holds(day) else None)
+
+
+@given(st.lists(st.tuples(st.integers(-60, 60), LINES), max_size=6))
+def test_what_was_measured_for_more_weeks_says_the_same_of_one(stories):
+    day = 24 * HOUR
+    tasks = [
+        placed(
+            (start * day, "requested", {"due_at": minute(start * day + 500)}),
+            *((start * day + at, word) for at, word in lines),
+        )
+        for start, lines in stories
+    ]
+    work = work_of(*tasks, worked=(part(2, 300), part(30, 60)))
+    week = Window(date(2026, 6, 29), date(2026, 7, 6))
+    question = Question(tuple(DEFINITIONS.values()), week, group_by=("task_type",), phases=None)
+    measured = Measured(work, Window(date(2026, 6, 8), date(2026, 7, 6)))
+    assert answer(work, question, measured) == answer(work, question)

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 from schemas.directory import Directory, fold_placement
 from schemas.periods import Week
 from services.metrics.cohorts import Window, Work
-from services.metrics.records import Placed, PlacedTask
+from services.metrics.records import Placed
 from services.metrics.scorecards import METRICS, make_scorecard, pooled_span
-from tests.metrics.stories import task_of
+from tests.metrics.stories import seen, task_of
 from tests.schemas.histories import History, placement_facts
 
 WEEK = Week(2026, 27)  # 29 June to 5 July
@@ -29,7 +29,7 @@ def placement(placement_id="plc-1", *changes, started_at="2026-01-01T00:00:00Z")
 
 def submitted(minutes, *, at=0, place=PLACE, **request):
     story = [(at, "requested", {"workflow_ref": "wf"} | request), (at + minutes, "submitted")]
-    return PlacedTask(task_of(*story), place, is_type_allowed=True)
+    return seen(task_of(*story), place)
 
 
 def card_of(*tasks, placements=()):
@@ -131,9 +131,9 @@ def test_what_stands_in_no_figure_is_counted_beside_them():
         submitted(5),
         submitted(5, at=-10 * DAY, workflow_ref=None),
         submitted(5, workflow_ref=None),
-        replace(submitted(5), is_type_allowed=False),
+        submitted(5)._replace(is_type_allowed=False),
         submitted(5, place=replace(PLACE, is_known=False, phase=None)),
-        PlacedTask(task_of((0, "requested", {"workflow_ref": "wf"}), (1, "reopened")), PLACE, True),
+        seen(task_of((0, "requested", {"workflow_ref": "wf"}), (1, "reopened")), PLACE),
     ]
     notices = card_of(*tasks).notices
     assert (

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from schemas.directory import Directory, fold_firm, fold_placement
 from schemas.facts import Cut
 from services.metrics.escalations import fold_escalation
-from services.metrics.records import CLOSED, TASK, Hold, Review, Start
+from services.metrics.records import CLOSED, TASK, Hold, Placed, PlacedTask, Review, Start
+from services.metrics.seen import PAUSES, Sight, columns_of
 from services.metrics.tasks import MOVES, fold_task, place_task
-from tests.metrics.stories import WORDS, folded, minute, task_of, tell
+from tests.metrics.stories import WORDS, folded, minute, seen, task_of, tell
 from tests.schemas.histories import (
     DAY_ONE,
     PLACEMENTS,
@@ -26,6 +27,8 @@ from tests.schemas.histories import (
     with_retractions,
     without_positions,
 )
+
+NOWHERE = Placed("plc-1", False, None, None, None, None, None)
 
 STORIES = [
     # the straight way
@@ -132,7 +135,7 @@ def test_the_whole_way_with_a_second_attempt():
     assert task.first_review == Review(
         1, minute(20), "changes_requested", "attorney", "att-1", "attorney", None, 5
     )
-    assert [task.state_at(minute(n)) for n in (-1, 0, 9, 10, 45, 99)] == [
+    assert [seen(task, NOWHERE).state_at(minute(n)) for n in (-1, 0, 9, 10, 45, 99)] == [
         None,
         "requested",
         "in_progress",
@@ -428,3 +431,42 @@ def test_a_folded_task_is_in_order_with_itself(facts):
     assert len({submission.attempt for submission in task.submissions}) == len(task.submissions)
     told = {(fact.source, fact.id) for fact in facts}
     assert {(anomaly.source, anomaly.id) for anomaly in task.anomalies} <= told
+
+
+@given(task_histories(), st.integers(-10, 3_000))
+def test_figures_see_of_a_stored_task_what_the_whole_of_it_says(facts, number):
+    task = fold_task(facts)
+    if task is None:
+        return
+    found = seen(task, NOWHERE, is_type_allowed=False)
+    instant = minute(number)
+    before = [change.state for change in task.states if change.since <= instant]
+    first = task.first_outcome
+    assert found._replace(states=()) == (
+        task.task_id,
+        NOWHERE,
+        False,
+        columns_of(task),
+        task.due_at,
+        task.first_review is not None,
+        first is not None and first.outcome == "accepted",
+        bool(task.escalations),
+        (
+            *((hold.started_at, hold.ended_at) for hold in task.holds if hold.reason in PAUSES),
+            *((one.raised_at, one.pause_ended_at) for one in task.escalations if one.blocking),
+        ),
+        task.workflow_ref is not None,
+        bool(task.anomalies),
+        (),
+    )
+    assert found.state_at(instant) == (before[-1] if before else None)
+
+
+def test_equal_places_that_one_reader_sees_are_one_value():
+    sight = Sight()
+    written = [
+        TASK.dump_json(PlacedTask(task_of((0, "requested")), replace(NOWHERE), True))
+        for _ in range(2)
+    ]
+    one, other = (sight.see(columns_of(task_of((0, "requested"))), text) for text in written)
+    assert one.place is other.place
