@@ -3,7 +3,8 @@
 The shell gathers a `FirmBooks` inside the run's cut; pure rooms decide; the shell writes what they
 decided. The doors between the two:
 
-    drafts.draft(books) -> Draft                       the one code path of run, dry run and replay
+    plain.sift(books, outlines, unsure) -> Sifted      which entries have to be read and judged
+    drafts.draft(books, sifted) -> Draft               the one code path of run, dry run and replay
     drafts.issued_digest(books.issued) -> str          the recheck before an issue
     overlaps.spans(entries, placements, zone)          another firm's work as `other_spans`,
     overlaps.days(entries)                             and as `other_days`
@@ -216,8 +217,8 @@ class IssuedLine:
 class FirmBooks:
     """Everything about one firm inside a run's cut.
 
-    entries      every entry of the firm, also void, open, failed and wholly retracted ones: one
-                 that is billed and missing here raises `EntryMissingError`
+    entries      every entry of the firm, also void, open, failed and wholly retracted ones, or
+                 those that are to be judged: one that is missing raises `EntryMissingError`
     approvals    (entry_id, version) pairs given up to the run's instant
     issued       lines of all unvoided documents of the firm
     settled      by settled month, what its first issue step pinned

@@ -10,6 +10,7 @@ from services.billing.books import Bucket, Held, Line, Reason, UnbalancedError
 from services.billing.due import Dated, Decision
 from services.billing.holds import Part
 from services.billing.ledger import Ledger
+from services.billing.plain import Group
 
 
 class _Share(NamedTuple):
@@ -24,14 +25,17 @@ class _Share(NamedTuple):
 def held(decisions: Iterable[Decision], period: Month) -> tuple[Held, ...]:
     """List what is held as the books stand, by month, entry and date.
 
-    An entry whose fold failed is listed also without seconds: nobody knows how many it has.
+    What only awaits its issue is not: it stands in the lines. An entry whose fold failed is listed
+    also without seconds: nobody knows how many it has.
     """
     found = []
     for decision in decisions:
         found += [
             _held(decision, share, share.reason)
             for share in _shares(decision, decision.billed, issued=False)
-            if share.reason is not None and share.seconds and share.service_month <= period
+            if share.reason not in {None, "awaiting_issue"}
+            and share.seconds
+            and share.service_month <= period
         ]
         if decision.book.failed and not decision.parts and not decision.billed:
             found.append(_held(decision, _Share(period, "failed", 0, None), "failed"))
@@ -43,40 +47,68 @@ def held(decisions: Iterable[Decision], period: Month) -> tuple[Held, ...]:
     )
 
 
+class _Sums:
+    """Where the seconds of each service month went."""
+
+    def __init__(self) -> None:
+        self.worked: dict[Month, int] = defaultdict(int)
+        self.billed: dict[Month, int] = defaultdict(int)
+        self.non_billable: dict[Month, int] = defaultdict(int)
+        self.held: dict[Month, dict[Reason, int]] = defaultdict(lambda: defaultdict(int))
+
+    def add(self, decision: Decision, *, issued: bool) -> None:
+        """Add a judged entry, as it is billed before or after this run's issue."""
+        for part in decision.parts:
+            self.worked[part.service_month] += part.segment.seconds
+        after = decision.due if issued else decision.billed
+        for (key, _day), seconds in after.items():
+            self.billed[key.service_month] += seconds
+        for share in _shares(decision, after, issued=issued):
+            if share.reason is None:
+                self.non_billable[share.service_month] += share.seconds
+            else:
+                self.held[share.service_month][share.reason] += share.seconds
+
+    def add_plain(self, group: Group, *, issued: bool) -> None:
+        """Add plain entries, likewise."""
+        month, seconds = Month.of(group.service_date), group.seconds
+        self.worked[month] += seconds
+        if group.billed is not None or (group.price is not None and issued):
+            self.billed[month] += seconds
+        elif group.price is not None:
+            self.held[month]["awaiting_issue"] += seconds
+        else:
+            self.non_billable[month] += seconds
+
+
 def buckets(
-    decisions: Iterable[Decision], period: Month, ledger: Ledger, lines: Iterable[Line] | None
+    decisions: Iterable[Decision],
+    plain: Iterable[Group],
+    period: Month,
+    ledger: Ledger,
+    lines: Iterable[Line] | None,
 ) -> tuple[Bucket, ...]:
     """Add up each service month to the period, as the books stand or, with `lines`, once issued.
 
     The period itself is always there. Raises UnbalancedError when not all is explained.
     """
-    worked: dict[Month, int] = defaultdict(int)
-    billed: dict[Month, int] = defaultdict(int)
-    non_billable: dict[Month, int] = defaultdict(int)
-    held_seconds: dict[Month, dict[Reason, int]] = defaultdict(lambda: defaultdict(int))
+    sums, issued = _Sums(), lines is not None
     for decision in decisions:
-        for part in decision.parts:
-            worked[part.service_month] += part.segment.seconds
-        after = decision.billed if lines is None else decision.due
-        for (key, _day), seconds in after.items():
-            billed[key.service_month] += seconds
-        for share in _shares(decision, after, issued=lines is not None):
-            if share.reason is None:
-                non_billable[share.service_month] += share.seconds
-            else:
-                held_seconds[share.service_month][share.reason] += share.seconds
+        sums.add(decision, issued=issued)
+    for group in plain:
+        sums.add_plain(group, issued=issued)
     rounding = _rounding(ledger, lines or ())
     found = [
         Bucket(
             service_month=month,
-            worked=worked[month],
-            billed=billed[month],
-            held={r: s for r, s in sorted(held_seconds[month].items()) if s},
-            non_billable=non_billable[month],
+            worked=sums.worked[month],
+            billed=sums.billed[month],
+            held={r: s for r, s in sorted(sums.held[month].items()) if s},
+            non_billable=sums.non_billable[month],
             written_off=0,
             rounding=rounding[month],
         )
-        for month in sorted({*worked, *billed, *held_seconds, period})
+        for month in sorted({*sums.worked, *sums.billed, *sums.held, period})
         if month <= period
     ]
     for bucket in found:

@@ -20,28 +20,31 @@ from services.billing.books import (
 from services.billing.buckets import billed_though, buckets, held
 from services.billing.due import Decision, decide
 from services.billing.holds import ask
-from services.billing.ledger import open_ledger
 from services.billing.lines import lines
 from services.billing.overlaps import is_runaway
-from services.billing.pricing import Pricing
+from services.billing.plain import Sifted, unsifted
 from services.billing.rates import Unpriced
 
 
-def draft(books: FirmBooks) -> Draft:
+def draft(books: FirmBooks, sifted: Sifted | None = None) -> Draft:
     """Decide what one firm is billed for a period: a pure function of its books.
 
+    `sifted`: the books hold only the entries that it leaves to be judged; the draft is that of all.
     Raises EntryMissingError and UnbalancedError where the books themselves are wrong.
     """
-    ledger = open_ledger(books.issued)
-    missing = ledger.entries.keys() - {book.entry_id for book in books.entries}
-    if missing:
-        raise EntryMissingError(f"billed, but not gathered: {sorted(missing)[:10]}")
-    questions, pricing = ask(books), Pricing(books, ledger)
+    known = sifted or unsifted(books)
+    ledger, pricing, plain = known.ledger, known.pricing, known.plain
     entries = sorted(books.entries, key=lambda book: book.entry_id)
+    missing = known.judged - {book.entry_id for book in entries}
+    if missing:
+        raise EntryMissingError(f"to be judged, but not gathered: {sorted(missing)[:10]}")
+    questions = ask(books)
     decisions = [decide(book, questions, pricing, ledger) for book in entries]
-    made = lines(decisions, books.period, books.firm.currency, pricing, ledger)
+    made = lines(decisions, plain, books.period, books.firm.currency, pricing, ledger)
     total_minor = sum(line.difference.amount_minor for line in made)
     outcome = _outcome(made, total_minor)
+    standing = buckets(decisions, plain, books.period, ledger, None)
+    issuing = outcome == "document"
     return Draft(
         firm=books.firm,
         period=books.period,
@@ -50,9 +53,9 @@ def draft(books: FirmBooks) -> Draft:
         lines=made,
         total_minor=total_minor,
         held=held(decisions, books.period),
-        buckets=buckets(decisions, books.period, ledger, None),
-        buckets_if_issued=buckets(
-            decisions, books.period, ledger, made if outcome == "document" else None
+        buckets=standing,
+        buckets_if_issued=(
+            buckets(decisions, plain, books.period, ledger, made) if issuing else standing
         ),
         open_timers=tuple(_open_timers(entries, books.run.instant)),
         notices=tuple(sorted(_notices(decisions))),

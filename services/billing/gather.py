@@ -1,6 +1,7 @@
 """Gathering: everything about one firm inside a run's cut, read in one snapshot."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 
 from schemas.directory import Directory, Firm, Placement, fold_firm, fold_placement
@@ -11,7 +12,9 @@ from schemas.periods import Month
 from schemas.segments import split
 from services.billing import store
 from services.billing.books import BookEntry, FirmBooks, OtherSpan, Reference, RunCut
+from services.billing.outlines import outline
 from services.billing.overlaps import days, spans
+from services.billing.plain import Sifted, sift, unsifted
 from services.billing.reused import sharing_an_id
 from services.directories import load_directory
 from services.failures import Failure, attempt
@@ -25,10 +28,12 @@ class UnknownFirm(LookupError):
     """The directory knew nothing of this firm at the cut."""
 
 
-async def gather(conn: Connection, firm_id: str, period: Month, run_id: str, cut: Cut) -> FirmBooks:
-    """Read a firm's books inside a cut. Raises `UnknownFirm`.
+async def gather(
+    conn: Connection, firm_id: str, period: Month, run_id: str, cut: Cut
+) -> tuple[FirmBooks, Sifted]:
+    """Read a firm's books inside a cut, of its entries those to be judged. Raises `UnknownFirm`.
 
-    Entities with facts beyond the cut are folded again from the facts inside it, so a run that is
+    Entries with facts beyond the cut are folded again from the facts inside it, so a run that is
     replayed later reads the same.
     """
     instant = cut.instant
@@ -37,14 +42,13 @@ async def gather(conn: Connection, firm_id: str, period: Month, run_id: str, cut
     directory = await _directory_inside(conn, firm_id, cut, outside)
     if directory.firm is None:
         raise UnknownFirm(firm_id)
-    entries = await _entries_inside(conn, firm_id, cut, outside, directory)
     other_spans, other_days = await _elsewhere(conn, firm_id, cut, directory)
-    return FirmBooks(
+    books = FirmBooks(
         firm=directory.firm,
         period=period,
         run=RunCut(run_id, instant),
         today=await _reference(conn, firm_id, directory, instant),
-        entries=tuple(entries.values()),
+        entries=(),
         approvals=await store.load_approvals(conn, firm_id, instant),
         issued=await store.load_issued(conn, firm_id, instant),
         settled={
@@ -56,6 +60,21 @@ async def gather(conn: Connection, firm_id: str, period: Month, run_id: str, cut
         other_spans=tuple(other_spans),
         other_days=other_days,
     )
+    reused = await _reused(conn, firm_id, cut)
+    if _is_moved(outside):
+        entries = await _entries_inside(conn, firm_id, cut, outside, directory, reused)
+        return replace(books, entries=tuple(entries.values())), unsifted(books)
+    late = await _fold_late(conn, cut, outside, directory)
+    outlines = await store.load_outlines(conn, firm_id)
+    for entry_id, book in late.items():
+        outlines.pop(entry_id, None)
+        if (known := outline(book)) is not None:
+            outlines[entry_id] = known
+    unsure = {*late, *reused, *await store.load_failed(conn, firm_id)}
+    sifted = sift(books, outlines.values(), unsure)
+    entries = await store.load_entries(conn, firm_id, sifted.judged) | late
+    marked = (replace(book, id_reused=book.entry_id in reused) for book in entries.values())
+    return replace(books, entries=tuple(marked)), sifted
 
 
 async def _elsewhere(
@@ -71,7 +90,7 @@ async def _elsewhere(
         theirs = {p.assistant_id for p in other.placements.values()}
         if other.firm is None or not assistants & theirs:
             continue
-        entries = await _entries_inside(conn, other_id, cut, outside, other)
+        entries = await _entries_inside(conn, other_id, cut, outside, other, ())
         shared = [book for book in entries.values() if _is_of(book, assistants, other)]
         other_spans += spans(shared, other.placements, other.firm.timezone)
         for day, seconds in days(shared).items():
@@ -100,9 +119,20 @@ async def _directory_inside(
     conn: Connection, firm_id: str, cut: Cut, outside: Sequence[EntityKey]
 ) -> Directory:
     """Read a firm's directory as the cut shows it."""
-    if any(key.kind in DIRECTORY_KINDS for key in outside):
+    if _is_moved(outside):
         return await _directory_at(conn, firm_id, cut)
     return await load_directory(conn, firm_id)
+
+
+async def _reused(conn: Connection, firm_id: str, cut: Cut) -> frozenset[str]:
+    """Name the entries whose event ids stand under several, as the cut shows them."""
+    sharing = await store.load_sharing_ids(conn, firm_id, cut)
+    return sharing_an_id(await load_facts(conn, sharing), cut) if sharing else frozenset()
+
+
+def _is_moved(outside: Sequence[EntityKey]) -> bool:
+    """Say whether the directory is not as the cut shows it: then all entries are split again."""
+    return any(key.kind in DIRECTORY_KINDS for key in outside)
 
 
 async def _entries_inside(
@@ -111,17 +141,13 @@ async def _entries_inside(
     cut: Cut,
     outside: Sequence[EntityKey],
     directory: Directory,
+    reused: Collection[str],
 ) -> dict[str, BookEntry]:
-    """Read a firm's entries as the cut shows them, split by its directory inside the cut."""
+    """Read all of a firm's entries as the cut shows them, split by its directory inside the cut."""
     entries = await store.load_entries(conn, firm_id)
-    sharing = await load_facts(conn, await store.load_sharing_ids(conn, firm_id, cut))
-    reused = sharing_an_id(sharing, cut)
-    moved = any(key.kind in DIRECTORY_KINDS for key in outside)
-    late = [key for key in outside if key.kind == "entry"]
-    facts = await load_facts(conn, late)
-    for key in late:
-        entries[key.entity_id] = _fold(key, facts.get(key, ()), cut, directory)
-    for entry_id, book in list(entries.items()):
+    late = await _fold_late(conn, cut, outside, directory)
+    moved = _is_moved(outside)
+    for entry_id, book in (entries | late).items():
         again = moved and book.entry is not None
         entries[entry_id] = BookEntry(
             entry_id,
@@ -131,6 +157,17 @@ async def _entries_inside(
             entry_id in reused,
         )
     return entries
+
+
+async def _fold_late(
+    conn: Connection, cut: Cut, outside: Sequence[EntityKey], directory: Directory
+) -> dict[str, BookEntry]:
+    """Fold again, from the facts inside a cut, the entries that have facts beyond it."""
+    late = [key for key in outside if key.kind == "entry"]
+    if not late:
+        return {}
+    facts = await load_facts(conn, late)
+    return {key.entity_id: _fold(key, facts.get(key, ()), cut, directory) for key in late}
 
 
 def _fold(key: EntityKey, facts: Sequence[Fact], cut: Cut, directory: Directory) -> BookEntry:

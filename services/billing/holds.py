@@ -65,7 +65,7 @@ def parts_of(book: BookEntry, questions: Questions, pricing: Pricing) -> tuple[P
     for segment in book.segments:
         month = Month.of(segment.service_date)
         billable = segment.billable and not excludes(
-            pricing.terms(month), segment.kind, pricing.phase(segment)
+            pricing.terms(month), segment.kind, pricing.phase(segment, segment.service_date)
         )
         reason, price = None, None
         if billable:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-from schemas.canonical import canonical_hash, canonical_json
+from schemas.canonical import plain_canonical_json
 from schemas.money import (
     amount_text,
     hours_text,
@@ -79,7 +79,7 @@ def content(draft: Draft) -> bytes:
         raise ValueError(f"nothing to issue: {draft.outcome}")
     firm = draft.firm
     last_date = draft.period.end_date - timedelta(days=1)
-    return canonical_json(
+    return plain_canonical_json(
         {
             "form": FORM,
             "kind": "invoice",
@@ -103,22 +103,22 @@ def document(
     body: dict[str, Any] = json.loads(content)
     body["invoice_date"] = invoice_date.isoformat()
     body["series"] = series
-    body["content_sha256"] = canonical_hash(body).hex()
+    body["content_sha256"] = sha256(plain_canonical_json(body)).hexdigest()
     body["number"] = number
     body["predecessor"] = predecessor
-    return _document(body, canonical_json(body))
+    return _document(body, plain_canonical_json(body))
 
 
 def read_document(body: bytes) -> Document | Mismatch:
     """Read an issued document; a Mismatch when a byte of its content was changed."""
     try:
-        found = json.loads(body)
+        found = json.loads(body, parse_float=_refuse, parse_constant=_refuse)
     except ValueError:
         return Mismatch("not_canonical", "not JSON")
-    if not isinstance(found, dict) or canonical_json(found) != body:
+    if not isinstance(found, dict) or plain_canonical_json(found) != body:
         return Mismatch("not_canonical", "not in canonical form")
     told = {name: value for name, value in found.items() if name not in UNHASHED}
-    if canonical_hash(told).hex() != found.get("content_sha256"):
+    if sha256(plain_canonical_json(told)).hexdigest() != found.get("content_sha256"):
         return Mismatch("content_hash", str(found.get("number")))
     return _document(found, body)
 
@@ -176,6 +176,10 @@ def _document(body: dict[str, Any], raw: bytes) -> Document:
         sha256=sha256(raw).hexdigest(),
         body=raw,
     )
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"no document says {text}")
 
 
 def _line_json(number: int, line: Line) -> dict[str, Any]:
@@ -255,7 +259,13 @@ def _sums_of(told: dict[str, Any], currency: str) -> Sums:
 
 def _rows_of(entries: Iterable[dict[str, Any]]) -> Iterable[Row]:
     for entry in entries:
-        yield Row(**{**entry, "service_date": date.fromisoformat(entry["service_date"])})
+        yield Row(
+            entry["entry_id"],
+            entry["version"],
+            date.fromisoformat(entry["service_date"]),
+            entry["seconds"],
+            entry["rounded_seconds"],
+        )
 
 
 def _csv_row(body: dict[str, Any], line: dict[str, Any]) -> list[str | int]:

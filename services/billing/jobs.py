@@ -262,10 +262,10 @@ async def _decide(
     """Gather a firm's books and decide: the one way of draft, dry run and replay."""
     cut = store.cut_of(run["ends"], run["instant"])
     try:
-        books = await gather(conn, firm_id, Month.of(run["period"]), run["run_id"], cut)
+        found = await gather(conn, firm_id, Month.of(run["period"]), run["run_id"], cut)
     except UnknownFirm:
         return None, {"firm_id": firm_id, "outcome": "unknown_firm", "blocked": []}
-    made = draft(books)
+    made = draft(*found)
     return made, report(made)
 
 

@@ -4,13 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 
 from schemas.money import line_cents, minor_digits
 from schemas.periods import Month
 from services.billing.books import Line, LineKey, Row, Stamp, Sums, Terms
 from services.billing.due import Dated, Decision
-from services.billing.increments import rounded_parts
+from services.billing.increments import rounded_parts, rounded_seconds
 from services.billing.ledger import Billed, Ledger
+from services.billing.plain import Group
 from services.billing.pricing import Priced, Pricing
 
 
@@ -25,7 +27,12 @@ class _Found:
 
 
 def lines(
-    decisions: Iterable[Decision], period: Month, currency: str, pricing: Pricing, ledger: Ledger
+    decisions: Iterable[Decision],
+    plain: Iterable[Group],
+    period: Month,
+    currency: str,
+    pricing: Pricing,
+    ledger: Ledger,
 ) -> tuple[Line, ...]:
     """Return the lines that bring every key of the period or before to its rounded whole.
 
@@ -33,31 +40,44 @@ def lines(
     Regular lines come first, then adjustments, each by month, placement, first date and rate.
     """
     known = tuple(decisions)
-    stamps = _stamps(known, currency, pricing, ledger)
+    due = [(group.price, group) for group in plain if group.price is not None]
+    stamps = _stamps(known, due, currency, pricing, ledger)
     rows: dict[LineKey, list[Row]] = defaultdict(list)
     for decision in known:
         for key in _changed_keys(decision, period):
             rows[key] += _rows(decision, key, stamps[key], ledger)
+    for price, group in due:
+        if price.key.service_month <= period:
+            rows[price.key] += _plain_rows(group, stamps[price.key])
     made = (_line(key, sorted(found), period, stamps[key], ledger) for key, found in rows.items())
     return tuple(sorted(made, key=_order))
 
 
 def _stamps(
-    decisions: Iterable[Decision], currency: str, pricing: Pricing, ledger: Ledger
+    decisions: Iterable[Decision],
+    due: Iterable[tuple[Priced, Group]],
+    currency: str,
+    pricing: Pricing,
+    ledger: Ledger,
 ) -> dict[LineKey, Stamp]:
     """The stamp of each key: that of its issued lines, else as the parts under it were priced."""
     stamps = {key: story.stamp for key, story in ledger.stories.items()}
     new: dict[LineKey, _Found] = {}
-    for decision in decisions:
-        for part in decision.parts:
-            price = part.price
-            if not (part.eligible and isinstance(price, Priced)) or price.key in stamps:
-                continue
-            found = new.setdefault(price.key, _Found(price.rate_e4))
-            assert part.segment.assistant_id is not None
-            found.assistants.add(part.segment.assistant_id)
-            found.roles.add(price.role)
-            found.countries.add(price.country)
+    of_parts = (
+        (part.price, part.segment.assistant_id)
+        for decision in decisions
+        for part in decision.parts
+        if part.eligible and isinstance(part.price, Priced)
+    )
+    of_groups = ((price, group.work.assistant_id) for price, group in due)
+    for price, assistant_id in chain(of_parts, of_groups):
+        if price.key in stamps:
+            continue
+        found = new.setdefault(price.key, _Found(price.rate_e4))
+        assert assistant_id is not None
+        found.assistants.add(assistant_id)
+        found.roles.add(price.role)
+        found.countries.add(price.country)
     for key, found in new.items():
         stamps[key] = _stamp(found, currency, pricing.terms(key.service_month))
     return stamps
@@ -110,6 +130,13 @@ def _rows(decision: Decision, key: LineKey, stamp: Stamp, ledger: Ledger) -> Ite
                 after.seconds - before.seconds,
                 after.rounded_seconds - before.rounded_seconds,
             )
+
+
+def _plain_rows(group: Group, stamp: Stamp) -> Iterator[Row]:
+    """The evidence of plain entries, nothing of which is billed yet: one row each."""
+    for entry_id, version, seconds in group.members:
+        rounded = rounded_seconds(seconds, stamp.increment)
+        yield Row(entry_id, version, group.service_date, seconds, rounded)
 
 
 def _line(key: LineKey, rows: list[Row], period: Month, stamp: Stamp, ledger: Ledger) -> Line:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import TypeVar
 
 from schemas.directory import Placement, comes_from
 from schemas.entries import Entry
@@ -14,12 +14,8 @@ RUNAWAY = timedelta(hours=16)
 DAY_SECONDS = 86_400
 
 
-class _Span(NamedTuple):
-    """An interval with whose it is; no entry: another firm's."""
-
-    started_at: datetime
-    ended_at: datetime
-    entry_id: str | None
+Moment = TypeVar("Moment", datetime, int)
+Span = tuple[Moment, Moment, str]  # an interval with whose it is; no entry id: another firm's
 
 
 def spans(
@@ -50,14 +46,14 @@ def overlapping(
 
     A running timer reaches to the run's instant, 16 hours at most; touching is no overlap.
     """
-    by_assistant: dict[str, list[_Span]] = defaultdict(list)
+    by_assistant: dict[str, list[Span[datetime]]] = defaultdict(list)
     for book in entries:
         for span in _spans_of(book, placements, zone):
             by_assistant[span.assistant_id].append(_bounded(span, instant, book.entry_id))
     for span in others:
-        by_assistant[span.assistant_id].append(_bounded(span, instant, None))
+        by_assistant[span.assistant_id].append(_bounded(span, instant, ""))
     return frozenset(
-        entry_id for found in by_assistant.values() for entry_id in _crossing(found) if entry_id
+        entry_id for found in by_assistant.values() for entry_id in crossing(found) if entry_id
     )
 
 
@@ -99,23 +95,18 @@ def _spans_of(
         yield OtherSpan(placement.assistant_id, entry.started_at, None)
 
 
-def _bounded(span: OtherSpan, instant: datetime, entry_id: str | None) -> _Span:
+def _bounded(span: OtherSpan, instant: datetime, entry_id: str) -> Span[datetime]:
     ended_at = span.ended_at or min(instant, span.started_at + RUNAWAY)
-    return _Span(span.started_at, ended_at, entry_id)
+    return span.started_at, ended_at, entry_id
 
 
-def _crossing(found: list[_Span]) -> Iterator[str | None]:
+def crossing(spans: Iterable[Span[Moment]]) -> Iterator[str]:
     """Whose spans cross an earlier or a later one; spans of no length cross nothing."""
-    ordered = sorted(
-        (span for span in found if span.started_at < span.ended_at),
-        key=lambda span: (span.started_at, span.ended_at, span.entry_id or ""),
-    )
-    latest_end: datetime | None = None
-    for number, span in enumerate(ordered):
-        crosses_earlier = latest_end is not None and span.started_at < latest_end
-        crosses_later = number + 1 < len(ordered) and (
-            ordered[number + 1].started_at < span.ended_at
-        )
+    ordered = sorted(span for span in spans if span[0] < span[1])
+    latest_end: Moment | None = None
+    for number, (started_at, ended_at, entry_id) in enumerate(ordered, 1):
+        crosses_earlier = latest_end is not None and started_at < latest_end
+        crosses_later = number < len(ordered) and ordered[number][0] < ended_at
         if crosses_earlier or crosses_later:
-            yield span.entry_id
-        latest_end = span.ended_at if latest_end is None else max(latest_end, span.ended_at)
+            yield entry_id
+        latest_end = ended_at if latest_end is None else max(latest_end, ended_at)

@@ -1,7 +1,8 @@
 """Pricing: under which line key a segment falls, by the stamp it has or the month's reference."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from datetime import date
+from typing import NamedTuple, Protocol
 
 from schemas.periods import Month
 from schemas.segments import Segment
@@ -9,6 +10,26 @@ from services.billing.books import ANY, FirmBooks, LineKey, Rate, Reference, Ter
 from services.billing.ledger import Ledger
 from services.billing.rates import Card, Unpriced, Work
 from services.billing.terms import terms_for
+
+
+class Working(Protocol):
+    """What a segment, or plain work, says about its placement on its date; None: unknown."""
+
+    @property
+    def placement_id(self) -> str:
+        """The placement's id."""
+
+    @property
+    def role(self) -> str | None:
+        """The placement's role."""
+
+    @property
+    def country(self) -> str | None:
+        """Its country of work."""
+
+    @property
+    def phase(self) -> str | None:
+        """Its phase."""
 
 
 class Priced(NamedTuple):
@@ -43,35 +64,39 @@ class Pricing:
         """Return the terms that a service month is billed under."""
         return self._month(month).terms
 
-    def phase(self, segment: Segment) -> str | None:
-        """Return the phase that a segment's work was in, as the month's reference has it."""
-        pinned = self._month(Month.of(segment.service_date)).pinned
-        placement = pinned.placements.get(segment.placement_id) if pinned else None
-        return placement.phases.on(segment.service_date) if placement else segment.phase
+    def phase(self, work: Working, day: date) -> str | None:
+        """Return the phase that a date's work was in, as the month's reference has it."""
+        pinned = self._month(Month.of(day)).pinned
+        placement = pinned.placements.get(work.placement_id) if pinned else None
+        return placement.phases.on(day) if placement else work.phase
 
     def price(self, segment: Segment) -> Priced | Unpriced:
-        """Return a segment's key, or why it has none.
-
-        What is billed keeps its stamp; other work of a settled month is priced from what its first
-        issue step pinned, and what that does not price, from today's.
-        """
+        """Return a segment's key, or why it has none. What is billed keeps its stamp."""
         day = segment.service_date
         stamped = self._ledger.stamps.get((segment.entry_id, day, segment.placement_id))
-        if stamped is not None:
-            stamp = self._ledger.stories[stamped].stamp
-            return Priced(stamped, stamp.rate_e4, stamp.role, stamp.country)
+        if stamped is None:
+            return self.quote(segment, day)
+        stamp = self._ledger.stories[stamped].stamp
+        return Priced(stamped, stamp.rate_e4, stamp.role, stamp.country)
+
+    def quote(self, work: Working, day: date) -> Priced | Unpriced:
+        """Return the key of a date's work that is not billed yet, or why it has none.
+
+        That of a settled month is priced from what its first issue step pinned, and what that does
+        not price, from today's.
+        """
         book = self._month(Month.of(day))
         if book.pinned is not None:
-            found = self._find(book.card, _work(segment, book.pinned), segment)
+            found = self._find(book.card, _as_looked_up(work, day, book.pinned), day)
             if isinstance(found, Priced):
                 return found
-        return self._find(self._today, _work(segment, None), segment)
+        return self._find(self._today, _as_looked_up(work, day, None), day)
 
-    def _find(self, card: Card, work: Work, segment: Segment) -> Priced | Unpriced:
-        rate: Rate | Unpriced = card.find(work, segment.service_date)
+    def _find(self, card: Card, work: Work, day: date) -> Priced | Unpriced:
+        rate: Rate | Unpriced = card.find(work, day)
         if isinstance(rate, Unpriced):
             return rate
-        key = LineKey(Month.of(segment.service_date), segment.placement_id, rate.rate_id)
+        key = LineKey(Month.of(day), work.placement_id, rate.rate_id)
         return Priced(key, rate.rate_e4, work.role, work.country)
 
     def _month(self, month: Month) -> _MonthBook:
@@ -97,20 +122,19 @@ class Pricing:
         return Card(reference.card, firm.firm_id, firm.currency)
 
 
-def _work(segment: Segment, reference: Reference | None) -> Work:
+def _as_looked_up(work: Working, day: date, reference: Reference | None) -> Work:
     """What a rate is looked up for: as the reference's directory has it, else as today's has."""
-    day = segment.service_date
-    placement = reference.placements.get(segment.placement_id) if reference else None
+    placement = reference.placements.get(work.placement_id) if reference else None
     if placement is not None:
         return Work(
-            segment.placement_id,
+            work.placement_id,
             placement.countries.on(day),
             placement.roles.on(day),
             placement.phases.on(day),
         )
     return Work(
-        segment.placement_id,
-        segment.country or ANY,
-        segment.role or ANY,
-        segment.phase or ANY,
+        work.placement_id,
+        work.country or ANY,
+        work.role or ANY,
+        work.phase or ANY,
     )

@@ -1,12 +1,18 @@
 -- name: save_entries
 -- Entries as folded, whole sets at a time.
-insert into entry (firm_id, entry_id, placement_id, assistant_id, state, segments)
-select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[], $6::json[])
-    u (firm_id, entry_id, placement_id, assistant_id, state, segments)
+insert into entry (firm_id, entry_id, placement_id, assistant_id, state, segments, version,
+                   started_at, ended_at, seconds, service_date, work)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[], $6::json[],
+                     $7::text[], $8::timestamptz[], $9::timestamptz[], $10::int[], $11::date[],
+                     $12::text[])
+    u (firm_id, entry_id, placement_id, assistant_id, state, segments, version, started_at,
+       ended_at, seconds, service_date, work)
 order by u.firm_id, u.entry_id
 on conflict (firm_id, entry_id) do update
 set placement_id = excluded.placement_id, assistant_id = excluded.assistant_id,
-    state = excluded.state, segments = excluded.segments;
+    state = excluded.state, segments = excluded.segments, version = excluded.version,
+    started_at = excluded.started_at, ended_at = excluded.ended_at, seconds = excluded.seconds,
+    service_date = excluded.service_date, work = excluded.work;
 
 -- name: remove_entries
 -- Entries of which nothing stands any more.
@@ -19,6 +25,23 @@ select e.entity_id as entry_id, e.failed, b.state, b.segments
 from entity e left join entry b on b.firm_id = e.firm_id and b.entry_id = e.entity_id
 where e.firm_id = $1 and e.kind = 'entry'
 order by e.entity_id;
+
+-- name: load_some_entries
+-- Some of a firm's entries, in the same way.
+select e.entity_id as entry_id, e.failed, b.state, b.segments
+from entity e left join entry b on b.firm_id = e.firm_id and b.entry_id = e.entity_id
+where e.firm_id = $1 and e.kind = 'entry' and e.entity_id = any($2::text[])
+order by e.entity_id;
+
+-- name: load_outlines
+-- A firm's entries from afar, as columns of an outline.
+select entry_id, placement_id, version, extract(epoch from started_at)::bigint,
+       extract(epoch from ended_at)::bigint, seconds, service_date, work
+from entry where firm_id = $1;
+
+-- name: load_failed
+-- A firm's entries whose last fold failed.
+select entity_id from entity where firm_id = $1 and kind = 'entry' and failed is not null;
 
 -- name: load_firms_of_assistants
 -- Other firms where some assistants are placed, and those with a placement that a cut may show
@@ -43,12 +66,14 @@ left join consumer_offset o using (topic, partition);
 
 -- name: load_outside_cut
 -- Entities of a firm that do not stand as a cut shows them: one with a fact that it does not see,
--- and one that waits to be folded again.
-select f.kind, f.entity_id from fact f
+-- and one that waits to be folded again. Facts lie in no partition that has no offset here.
+select f.kind, f.entity_id from consumer_offset o
 left join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
-  on c.topic = f.topic and c.partition = f.partition
-where f.firm_id = $1
-  and (f."offset" >= coalesce(c."end", 0) or (f.kind = 'entry' and f.event_time > $5))
+  using (topic, partition)
+join fact f on f.firm_id = $1 and f.topic = o.topic and f.partition = o.partition
+  and f."offset" >= coalesce(c."end", 0)
+union
+select kind, entity_id from fact where firm_id = $1 and kind = 'entry' and event_time > $5
 union
 select kind, entity_id from refold where firm_id = $1;
 

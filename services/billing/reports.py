@@ -8,10 +8,7 @@ from services.billing.books import Bucket, Draft, Held, Line, Sums
 
 
 def report(draft: Draft) -> dict[str, Any]:
-    """Return a draft as JSON values: amounts and rates are texts, durations seconds.
-
-    What only awaits its issue stands in the lines, and is not listed as held again.
-    """
+    """Return a draft as JSON values: amounts and rates are texts, durations seconds."""
     currency = draft.firm.currency
     return {
         "firm_id": draft.firm.firm_id,
@@ -22,7 +19,7 @@ def report(draft: Draft) -> dict[str, Any]:
         "lines": [_line(number, line) for number, line in enumerate(draft.lines, 1)],
         "buckets": [_bucket(bucket) for bucket in draft.buckets],
         "buckets_if_issued": [_bucket(bucket) for bucket in draft.buckets_if_issued],
-        "held": [_held(held) for held in draft.held if held.reason != "awaiting_issue"],
+        "held": [_held(held) for held in draft.held],
         "open_timers": [
             {
                 "entry_id": timer.entry_id,

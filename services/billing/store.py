@@ -17,6 +17,7 @@ from schemas.periods import Month
 from schemas.segments import Segment
 from services.billing.books import BookEntry, Document, Draft, Increment, IssuedLine, Rate, Terms
 from services.billing.invoices import content, issued_lines, read_document
+from services.billing.outlines import Outline, outline
 from services.postgres import Connection
 from services.sql import queries
 from services.states import hash_states
@@ -38,26 +39,60 @@ async def save_entries(
         await conn.execute(
             SQL.remove_entries, [key.firm_id for key in gone], [key.entity_id for key in gone]
         )
-    kept = [(key, book, book.entry) for key, book in saved if book is not None and book.entry]
+    kept = [
+        (key, book, book.entry, known)
+        for key, book in saved
+        if book is not None and book.entry and (known := outline(book))
+    ]
     if not kept:
         return
     await conn.execute(
         SQL.save_entries,
-        [key.firm_id for key, _, _ in kept],
-        [key.entity_id for key, _, _ in kept],
-        [entry.placement_id for _, _, entry in kept],
-        [next((s.assistant_id for s in book.segments), None) for _, book, _ in kept],
-        [_ENTRY.dump_json(entry).decode() for _, _, entry in kept],
-        [_SEGMENTS.dump_json(book.segments).decode() for _, book, _ in kept],
+        [key.firm_id for key, *_ in kept],
+        [key.entity_id for key, *_ in kept],
+        [known.placement_id for *_, known in kept],
+        [next((s.assistant_id for s in book.segments), None) for _, book, *_ in kept],
+        [_ENTRY.dump_json(entry).decode() for *_, entry, _ in kept],
+        [_SEGMENTS.dump_json(book.segments).decode() for _, book, *_ in kept],
+        [known.version for *_, known in kept],
+        [entry.started_at for *_, entry, _ in kept],
+        [entry.ended_at for *_, entry, _ in kept],
+        [known.seconds for *_, known in kept],
+        [known.service_date for *_, known in kept],
+        [known.work for *_, known in kept],
     )
 
 
-async def load_entries(conn: Connection, firm_id: str) -> dict[str, BookEntry]:
-    """Load a firm's entries as folded of all that has come, by id."""
+async def load_entries(
+    conn: Connection, firm_id: str, entry_ids: Collection[str] | None = None
+) -> dict[str, BookEntry]:
+    """Load a firm's entries, or some, as folded of all that has come, by id."""
+    rows = (
+        await conn.fetch(SQL.load_entries, firm_id)
+        if entry_ids is None
+        else await conn.fetch(SQL.load_some_entries, firm_id, sorted(entry_ids))
+    )
     return {
         row["entry_id"]: _book(row["entry_id"], row["state"], row["segments"], row["failed"])
-        for row in await conn.fetch(SQL.load_entries, firm_id)
+        for row in rows
     }
+
+
+async def load_outlines(conn: Connection, firm_id: str) -> dict[str, Outline]:
+    """Load the outlines of a firm's entries as folded of all that has come, by id."""
+    rows = await conn.fetch(SQL.load_outlines, firm_id)
+    found = {row[0]: Outline(*row) for row in rows}
+    unread = [entry_id for entry_id, known in found.items() if known.version is None]
+    if unread:  # written before there were outlines
+        for book in (await load_entries(conn, firm_id, unread)).values():
+            if (known := outline(book)) is not None:
+                found[book.entry_id] = known
+    return found
+
+
+async def load_failed(conn: Connection, firm_id: str) -> set[str]:
+    """List a firm's entries whose fold failed."""
+    return {row["entity_id"] for row in await conn.fetch(SQL.load_failed, firm_id)}
 
 
 async def load_firms_of_assistants(

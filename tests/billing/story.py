@@ -251,12 +251,8 @@ def shown(made: Draft) -> list[str]:
 
 
 def held(made: Draft) -> list[str]:
-    """What a draft holds, except what only awaits its issue."""
-    return [
-        f"{h.service_month} {h.entry_id} {h.reason} {h.seconds}"
-        for h in made.held
-        if h.reason != "awaiting_issue"
-    ]
+    """What a draft holds."""
+    return [f"{h.service_month} {h.entry_id} {h.reason} {h.seconds}" for h in made.held]
 
 
 def bucket(made: Draft, service_month: str, *, if_issued: bool = False) -> dict[str, int]:

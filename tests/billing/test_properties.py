@@ -231,7 +231,10 @@ def test_after_every_step_buckets_add_up_and_are_the_seconds_worked(policy, step
         for row in made.held:
             listed[row.service_month, row.reason] += row.seconds
         counted = {(b.service_month, r): s for b in made.buckets for r, s in b.held.items()}
-        assert {place: s for place, s in listed.items() if s} == counted
+        awaiting = {place for place in counted if place[1] == "awaiting_issue"}
+        assert {place: s for place, s in listed.items() if s} == {
+            place: s for place, s in counted.items() if place not in awaiting
+        }
         assert all(
             seconds >= 0
             for bucket in (*made.buckets, *made.buckets_if_issued)
