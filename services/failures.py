@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import asyncpg
 
+from services.log_applying import STORE_ERRORS
 from services.postgres import Connection
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ async def attempt_in(conn: Connection, work: Callable[[], Awaitable[T]]) -> T | 
             return await work()
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
         return failure_of(error)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except STORE_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001 (one bad record must never stop the others)
         return failure_of(error)
