@@ -19,7 +19,7 @@ from services.billing.books import Increment, Rate, Terms
 from services.billing.consumer import READING as BILLING
 from services.billing.store import SQL
 from services.consuming import consume
-from services.demo.workload import Sent, Workload, simulate
+from services.demo.workload import Sent, simulate
 from services.folding import Reading, caught_up, rebuild
 from services.kafka import ensure_topics, log_ends
 from services.metrics.consumer import READING as METRICS
@@ -63,17 +63,25 @@ class Hashes(NamedTuple):
     invoice_count: int
 
 
+class Placed(NamedTuple):
+    """A record as ingest would make it, and the topic, without prefix, that it is for."""
+
+    topic: str
+    record: Record
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What is sent before each month is run; the directory in the first part."""
+    """What is sent before each month is run; the directory comes with the first part."""
 
-    workload: Workload
+    firms: tuple[str, ...]
     months: tuple[Month, ...]
-    parts: tuple[tuple[Sent, ...], ...]
+    directory: tuple[Placed, ...]
+    parts: tuple[tuple[Placed, ...], ...]
 
     @property
     def event_count(self) -> int:
-        return sum(map(len, self.parts)) + len(self.workload.directory)
+        return sum(map(len, self.parts)) + len(self.directory)
 
 
 def plan(firms: int, months: int, seed: int, first_day: date, days: int = 31) -> Plan:
@@ -83,11 +91,20 @@ def plan(firms: int, months: int, seed: int, first_day: date, days: int = 31) ->
     for _ in range(months):
         periods.append(month)
         month = month.next()
-    parts: list[list[Sent]] = [[] for _ in periods]
+    parts: list[list[Placed]] = [[] for _ in periods]
     for sent in workload.events:
         run = sum(period.end_date + timedelta(days=4) <= sent.sent_at.date() for period in periods)
-        parts[min(run, months - 1)].append(sent)
-    return Plan(workload, tuple(periods), tuple(tuple(part) for part in parts))
+        parts[min(run, months - 1)].append(_placed(sent))
+    return Plan(
+        tuple(firm.firm_id for firm in workload.world.firms),
+        tuple(periods),
+        tuple(map(_placed, workload.directory)),
+        tuple(map(tuple, parts)),
+    )
+
+
+def _placed(sent: Sent) -> Placed:
+    return Placed(*placed(sent.body, sent.principal, sent.sent_at))
 
 
 def _read(house: House, known: dict[str, Any]) -> None:
@@ -153,7 +170,7 @@ async def replay(planned: Plan, way: Way, home: Path, say: Callable[[str], None]
         )
         await ensure_topics(settings)
         async with _connected(settings) as (metrics, billing, office):
-            await _decide(office, planned.workload)
+            await _decide(office, planned.firms)
             with _processes(settings, way.workers):
                 for number, month in enumerate(planned.months):
                     await _send(settings, planned, number, way, metrics, billing)
@@ -168,7 +185,7 @@ async def replay(planned: Plan, way: Way, home: Path, say: Callable[[str], None]
     return hashes
 
 
-async def _decide(office: Connection, workload: Workload) -> None:
+async def _decide(office: Connection, firms: Sequence[str]) -> None:
     """Set rates and terms under ids that every way shares: they stand on the invoices."""
     for country_cents, country in enumerate(COUNTRIES, 800):
         for role_cents, role in enumerate(ROLES):
@@ -176,22 +193,21 @@ async def _decide(office: Connection, workload: Workload) -> None:
                         date(2025, 1, 1), None, country=country, role=role)  # fmt: skip
             async with office.transaction():
                 await store.set_rate(office, rate, actor=ACTOR, new_id=())
-    for number, firm in enumerate(workload.world.firms):
+    for number, firm_id in enumerate(firms):
         told = Terms("", 0, Month(2025, 1), "none", Increment((0, 6, 15)[number % 3], "up"))
         async with office.transaction():
-            await store.append_terms(office, firm.firm_id, told, actor=ACTOR)
+            await store.append_terms(office, firm_id, told, actor=ACTOR)
 
 
 async def _send(
     settings: Settings, planned: Plan, number: int, way: Way, *houses: Connection
 ) -> None:
     """Put a part on the log; the directory with the first, before or after it by the way."""
-    sendings: list[Sequence[Sent]] = [planned.parts[number]]
+    sendings: list[Sequence[Placed]] = [planned.parts[number]]
     if number == 0:
-        sendings.insert(way.partitions % 2, planned.workload.directory)
+        sendings.insert(way.partitions % 2, planned.directory)
     by_topic: dict[str, list[Record]] = {}
-    for sent in (one for sending in sendings for one in sending):
-        topic, record = placed(sent.body, sent.principal, sent.sent_at)
+    for topic, record in (one for sending in sendings for one in sending):
         by_topic.setdefault(settings.topic(topic), []).append(record)
     chunks = [
         (topic, records[start : start + CHUNK])
