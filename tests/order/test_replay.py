@@ -14,6 +14,7 @@ def planned() -> Plan:
     return plan(firms=2, months=2, seed=7, first_day=date(2026, 3, 1), days=7)
 
 
+@pytest.mark.timeout(400)  # 14 processes come and go: a busy machine takes its time
 async def test_partitions_workers_and_rebuilds_change_neither_figures_nor_invoices(
     planned, tmp_path
 ):
