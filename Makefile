@@ -31,7 +31,7 @@ faults: $(STAMP) ## schedules of crashes, pauses and cuts by the hundred; long r
 	@$(BIN)/python -m tests.faults.schedules --count 300
 	@$(BIN)/pytest tests/faults/long_kafka.py tests/races/long_races.py tests/overload/long_overload.py
 	@$(BIN)/python -m tests.order.folds --histories 20000
-	@$(BIN)/python -m tests.order.long_replay --firms 40 --months 12
+	@$(BIN)/python -m tests.order.long_replay
 
 fuzz: $(STAMP) ## every published call, strings of bytes and forged tokens by the hundred thousand; half an hour
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal tests/fuzz/long_calls.py tests/fuzz/long_bytes.py tests/fuzz/long_tokens.py
