@@ -46,6 +46,7 @@ POLL_RECORDS_MIN = 16
 POLL_LOOK_SECONDS = 1.0
 FETCH_MILLISECONDS = 200
 METADATA_MILLISECONDS = 10_000
+REQUEST_MILLISECONDS = 10_000  # for so long a node that stands still is waited for
 FETCH_BYTES_MAX = 2 * 1_048_576
 HOLD_SECONDS = 0.25
 HOLD_SECONDS_MAX = 5.0
@@ -118,7 +119,7 @@ class _Reader:
             auto_offset_reset="none",
             session_timeout_ms=int(1000 * settings.consumer_session_seconds),
             heartbeat_interval_ms=500,
-            request_timeout_ms=10_000,
+            request_timeout_ms=REQUEST_MILLISECONDS,
             metadata_max_age_ms=METADATA_MILLISECONDS,
             fetch_max_wait_ms=FETCH_MILLISECONDS,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,

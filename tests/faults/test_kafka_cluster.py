@@ -11,6 +11,8 @@ import structlog
 
 from services.kafka import TopicRefused, admin_client, ensure_topics, log_ends
 from services.log_health import Health
+from services.log_reader import REQUEST_MILLISECONDS
+from services.postgres import connect
 from services.producer import OutcomeUnknown, Producer
 from tests import tally
 from tests.faults.cluster import new_cluster, run
@@ -21,6 +23,8 @@ from tests.log import DIRECTORY, put
 DEADLINE_SECONDS = 2.0
 HEAL_SECONDS = 5.0
 SLACK_SECONDS = 1.0
+FIND_TALLY = "select true from tally where entity_id = $1"
+STILL_SECONDS = 10.0  # to hear who leads now, to join the group anew, and to be placed
 log = structlog.get_logger()
 
 
@@ -120,6 +124,33 @@ async def test_a_frozen_leader_is_replaced_and_what_it_says_when_it_thaws_counts
         finally:
             frozen.resume()
         assert await ready_again(tracker, health) < HEAL_SECONDS + SLACK_SECONDS
+
+
+async def test_a_consumer_waits_for_a_frozen_node_no_longer_than_a_request_may_take(
+    here, three_nodes
+):
+    """A node that is killed hangs up; of one that stands still only its silence tells."""
+    async with load(here) as (tracker, _):
+        frozen = three_nodes.nodes[await leader_of(here, "time-events")].process()
+        started, pace = time.monotonic(), Pace()
+        frozen.suspend()
+        try:
+            await tracker.until_more(1)
+            await until_applied(here, tracker.acknowledged[-1])
+        finally:
+            frozen.resume()
+        seconds, times = time.monotonic() - started, pace.times()
+        log.info("read_on", seconds=round(seconds, 2), times=round(times, 1))
+        assert seconds < REQUEST_MILLISECONDS / 1000 + STILL_SECONDS * times
+
+
+async def until_applied(settings, entry_id):
+    """Wait until an entry has had its effect."""
+    conn = await connect(settings, "metrics", "writer")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await conn.fetchval(FIND_TALLY, entry_id):  # noqa: ASYNC110 (another task)
+            await asyncio.sleep(0.02)
+    await conn.close()
 
 
 async def test_one_node_alone_confirms_nothing_and_all_goes_on_when_they_are_back(

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,8 @@ from tests.overload.test_frozen_database import breakable  # a fixture
 __all__ = ["breakable"]
 
 ROUNDS = 5
+TURNS = 8
+TURN_SECONDS = 4.0
 STOPS = 200
 FREEZE_SECONDS = 90  # longer than a consumer waits before it cuts its connection
 P99_TIMES_MAX = 2.0
@@ -66,33 +69,39 @@ async def test_what_is_served_under_three_times_the_load_is_a_stated_share(here,
     assert median(shares) >= GOODPUT_SHARE_MIN
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_honest_p99_beside_a_thousand_half_sent_requests_and_bombs(here, tmp_path, tell):
+    """Short turns, alone and beside harm: what else the machine does falls on all alike.
+
+    Each p99 is that of all turns together, some thousands of answers; the median of a few small
+    p99s would be chance.
+    """
     token = await make_token(here)
+    harms: dict[str, Callable[..., Any]] = {
+        "half-sent": partial(hostile.drip, connections=1_000, seconds=TURN_SECONDS + 3, pause=1),
+        "bombs": partial(hostile.throw_bombs, clients=4, seconds=TURN_SECONDS + 3, pause=1),
+    }
+    honest = partial(wire.send_in_turn, clients=8, seconds=TURN_SECONDS, batch=5, pause=0.05)
+    answers: dict[str, wire.Told] = {name: wire.Told() for name in ("alone", *harms)}
     with service("ingest", here, tmp_path / "log") as door:
         await door.ready()
         async with loads(3) as call:
-            honest = partial(wire.send_in_turn, clients=6, seconds=6, batch=5, pause=0.05)
             await call(honest, door.port, token, "warm")
-            drip = partial(hostile.drip, connections=1_000, seconds=7, pause=1)
-            throw = partial(hostile.throw_bombs, clients=4, seconds=7, pause=1)
-            times: dict[str, list[float]] = {"half-sent": [], "bombs": []}
-            for number in range(ROUNDS):
-                alone = await call(honest, door.port, token, f"alone-{number}")
-                for name, harm in (("half-sent", drip), ("bombs", throw)):
-                    doing = call(harm, door.port, token)
-                    await asyncio.sleep(0.5)
-                    beside = await call(honest, door.port, token, f"{name}-{number}")
-                    await doing
-                    assert set(beside.statuses) <= {202, 503}
-                    times[name].append(beside.percentile(0.99) / alone.percentile(0.99))
-                    tell(
-                        f"round {number}: p99 {1e3 * alone.percentile(0.99):.0f} ms alone, "
-                        f"{1e3 * beside.percentile(0.99):.0f} ms beside {name}"
-                    )
-    for name, found in times.items():
-        tell(f"p99 beside {name}, as a multiple, median of {ROUNDS}: {median(found):.2f}")
-    assert median(times["half-sent"]) < P99_TIMES_MAX
+            for number in range(TURNS):
+                for name, told in answers.items():
+                    doing = call(harms[name], door.port, token) if name in harms else None
+                    await asyncio.sleep(1.5)  # until all of the thousand are there
+                    found = await call(honest, door.port, token, f"{name}-{number}")
+                    told.seconds += found.seconds
+                    told.statuses += found.statuses
+                    await (doing or asyncio.sleep(0))
+    quiet = answers.pop("alone").percentile(0.99)
+    tell(f"p99 {1e3 * quiet:.0f} ms alone")
+    for name, told in answers.items():
+        p99 = told.percentile(0.99)
+        tell(f"p99 {1e3 * p99:.0f} ms beside {name}, {p99 / quiet:.2f} times, {told.statuses}")
+        assert set(told.statuses) <= {202, 503}
+    assert answers["half-sent"].percentile(0.99) / quiet < P99_TIMES_MAX
 
 
 @pytest.mark.timeout(1_800)
