@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.pace import Pace
 from tests.log import DIRECTORY, put
 from tests.overload import hostile, wire
 from tests.overload.conftest import logged_ids, make_token
@@ -83,6 +84,7 @@ async def test_honest_p99_beside_a_thousand_half_sent_requests_and_bombs(here, t
     }
     honest = partial(wire.send_in_turn, clients=8, seconds=TURN_SECONDS, batch=5, pause=0.05)
     answers: dict[str, wire.Told] = {name: wire.Told() for name in ("alone", *harms)}
+    pace = Pace()
     with service("ingest", here, tmp_path / "log") as door:
         await door.ready()
         async with loads(3) as call:
@@ -96,7 +98,7 @@ async def test_honest_p99_beside_a_thousand_half_sent_requests_and_bombs(here, t
                     told.statuses += found.statuses
                     await (doing or asyncio.sleep(0))
     quiet = answers.pop("alone").percentile(0.99)
-    tell(f"p99 {1e3 * quiet:.0f} ms alone")
+    tell(f"p99 {1e3 * quiet:.0f} ms alone; work here took {pace.times():.1f} times its time")
     for name, told in answers.items():
         p99 = told.percentile(0.99)
         tell(f"p99 {1e3 * p99:.0f} ms beside {name}, {p99 / quiet:.2f} times, {told.statuses}")
