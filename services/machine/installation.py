@@ -32,7 +32,6 @@ from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres, p
 from services.machine.operator_tokens import ensure_operator_tokens
 from services.machine.ownership import owned
 from services.machine.ports import choose_port, is_free
-from services.migrations import migrate
 from services.settings import CHOSEN, Settings, environment_name, read_chosen, write_private
 
 PORTS: Final = tuple(f"{name}{kind}_port" for name in SERVICES for kind in ("", "_ops"))
@@ -121,6 +120,8 @@ def _start(installation: Installation, say: Say, checkpoint: Callable[[], None])
     checkpoint()
     installation.settings = _choose(installation)
     say("bringing the schema up to date")
+    from services.migrations import migrate  # noqa: PLC0415 (0.3 s that only a start needs)
+
     migrate(installation.settings)
     checkpoint()
     say("checking the topics")

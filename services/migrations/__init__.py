@@ -37,7 +37,8 @@ from typing import Final
 import psycopg
 from alembic import command, op
 from alembic.config import Config
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from services.migrations import walls
@@ -74,7 +75,8 @@ def migrate(settings: Settings) -> None:
     """Bring the database to the newest revision of every house; a second run changes nothing.
 
     Runs as the database's owner, who may create roles. Parallel runs wait for each other. Raises
-    SettingsRefused without a password for the roles.
+    SettingsRefused without a password for the roles, and psycopg's OperationalError when the
+    database does not answer.
     """
     password = settings.database_role_password.get_secret_value()
     if not password:
@@ -84,27 +86,34 @@ def migrate(settings: Settings) -> None:
         creator=lambda: psycopg.connect(settings.database_url, connect_timeout=5),
         poolclass=NullPool,
     )
-    with engine.connect() as connection:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, psycopg.Connection)
-        driver.execute("select pg_advisory_lock(%s)", [_LOCK])
+    try:
+        with engine.connect() as connection:
+            _migrate(connection, password)
+    except OperationalError as error:
+        raise error.orig or error from error
+
+
+def _migrate(connection: Connection, password: str) -> None:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    driver.execute("select pg_advisory_lock(%s)", [_LOCK])
+    driver.commit()
+    try:
+        walls.ensure_roles(driver, password)
+        walls.ensure_extensions(driver)
+        for house in HOUSES:
+            walls.enter_schema(driver, house)
+            command.upgrade(_config(house, connection), "head")
+            connection.commit()
+        for house in HOUSES:
+            walls.raise_walls(driver, house, folder_of(house) / "grants.sql")
+    finally:
+        driver.rollback()
+        driver.execute("select pg_advisory_unlock(%s)", [_LOCK])
         driver.commit()
-        try:
-            walls.ensure_roles(driver, password)
-            walls.ensure_extensions(driver)
-            for house in HOUSES:
-                walls.enter_schema(driver, house)
-                command.upgrade(_config(house, connection), "head")
-                connection.commit()
-            for house in HOUSES:
-                walls.raise_walls(driver, house, folder_of(house) / "grants.sql")
-        finally:
-            driver.rollback()
-            driver.execute("select pg_advisory_unlock(%s)", [_LOCK])
-            driver.commit()
 
 
-def _config(house: House, connection: object) -> Config:
+def _config(house: House, connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", _escaped(SERVICES / "migrations"))
     config.set_main_option("path_separator", "newline")

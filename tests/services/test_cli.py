@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -82,6 +83,12 @@ def test_a_call_that_cannot_be_ends_with_what_to_do(turnsheet, words, more, code
     assert (ended, out, sentence in said) == (code, "", True), said
     assert "Traceback" not in said
     assert "unexpected" not in said
+
+
+def test_a_command_does_not_wait_for_what_only_a_migration_needs():
+    loaded = "import sys, services.cli; print(*{'alembic', 'sqlalchemy'} & {*sys.modules})"
+    told = subprocess.check_output([sys.executable, "-c", loaded], text=True)
+    assert told == "\n"
 
 
 def commands(group, path=()):
