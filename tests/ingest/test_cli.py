@@ -114,7 +114,9 @@ async def test_a_refused_token_says_so_and_from_which_line(door, command, tmp_pa
     file = tmp_path / "events.ndjson"
     file.write_text("\n" + json.dumps(event()))
     sent = await command("send", file, "--url", door.url, "--token", "tns_nonsense")
-    assert (sent.exit_code, "line 2 and later: 401" in " ".join(sent.stderr.split())) == (1, True)
+    said = " ".join(sent.stderr.split())
+    assert (sent.exit_code, "line 2 and later: 401" in said) == (1, True)
+    assert said.endswith("see `turnsheet token create`")
 
 
 async def test_without_any_token_the_command_says_what_to_do(door, command, tmp_path):

@@ -87,8 +87,10 @@ async def send_lines(
                 except Undelivered as error:
                     raise Undelivered(f"line {batch.numbers[0]} and later: {error}") from None
                 if not sending.take(batch, status, answer):
+                    hint = ": see `turnsheet token create`" if status in {401, 403} else ""
                     raise Undelivered(
-                        f"line {batch.numbers[0]} and later: {status} {answer.get('title', '')}"
+                        f"line {batch.numbers[0]} and later: "
+                        f"{status} {answer.get('title', '')}{hint}"
                     )
             sending.refuse_locally(batch)
             note(batch.size_bytes)
