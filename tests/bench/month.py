@@ -85,7 +85,7 @@ def _measure(ground: Ground, settings: Settings, firms: int) -> Iterator[Figure]
     work = month(1)
     period = f"{work.world.first_day:%Y-%m}"
     following = f"{work.world.after_day:%Y-%m}"
-    rounds = 1 if ground.quick else min(ground.rounds, 3)
+    rounds = 1 if ground.quick or ground.long else min(ground.rounds, 3)
     seconds: dict[str, list[float]] = {}
     sums: dict[str, list[float]] = {}
 
@@ -107,9 +107,9 @@ def _measure(ground: Ground, settings: Settings, firms: int) -> Iterator[Figure]
             timed("drafts, four workers", lambda: _run(ground, settings, period))
     invoices = _approve(settings, period)
     ground.say(f"month: issuing {len(invoices)} invoices")
-    timed("issue", lambda: _issue(settings, invoices))
+    timed("issue", lambda: _issue(ground, settings, invoices))
     ground.say("month: rendering")
-    timed("render", lambda: _render(settings, invoices))
+    timed("render", lambda: _render(ground, settings, invoices))
     for number in range(rounds):
         ground.say(f"month: round {number + 1} of {rounds}: the next month, nothing new")
         timed("re-run with nothing new", lambda: _run(ground, settings, following, dry_run=True))
@@ -196,12 +196,22 @@ def _approve(settings: Settings, period: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _issue(settings: Settings, invoices: list[str]) -> None:
+def _issue(ground: Ground, settings: Settings, invoices: list[str]) -> None:
     told = {"invoice_date": datetime.now(UTC).date().isoformat()}
-    for invoice_id in invoices:
+    for invoice_id in _told(ground, "issued", invoices):
         call(settings, "billing", "POST", f"/v1/invoices/{invoice_id}/issue", told)
 
 
-def _render(settings: Settings, invoices: list[str]) -> None:
-    for invoice_id in invoices:
+def _render(ground: Ground, settings: Settings, invoices: list[str]) -> None:
+    for invoice_id in _told(ground, "rendered", invoices):
         call(settings, "billing", "GET", f"/v1/invoices/{invoice_id}.json")
+
+
+def _told(ground: Ground, done: str, invoices: list[str]) -> Iterator[str]:
+    """Give one invoice after the other, and say every two seconds how many are done."""
+    told_at = time.monotonic()
+    for number, invoice_id in enumerate(invoices):
+        if time.monotonic() - told_at > 2:
+            told_at = time.monotonic()
+            ground.say(f"month: {number} of {len(invoices)} {done}")
+        yield invoice_id
