@@ -71,6 +71,12 @@ async def load_directory(conn: Connection, firm_id: str) -> Directory:
     )
 
 
+async def load_firm(conn: Connection, firm_id: str) -> Firm | None:
+    """Load what is known of a firm itself; None while unknown."""
+    firms = await conn.fetch(SQL.load_firms, [firm_id])
+    return _firm(firms[0]["state"]) if firms else None
+
+
 async def knows_firm(conn: Connection, firm_id: str) -> bool:
     """Say whether the directory has told us of a firm."""
     return bool(await conn.fetch(SQL.load_firms, [firm_id]))

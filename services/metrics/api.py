@@ -7,10 +7,9 @@ from typing import Final, get_args
 
 from aiohttp import web
 
-from schemas.directory import Directory
+from schemas.directory import Firm
 from schemas.periods import Week
-from services.folding import load_directory
-from services.metrics import store
+from services.directories import load_directory, load_firm
 from services.metrics.answers import (
     DefinitionItem,
     DefinitionsAnswer,
@@ -27,8 +26,8 @@ from services.metrics.answers import (
 from services.metrics.catalogue import DEFINITIONS, choose
 from services.metrics.cohorts import Member, Timing
 from services.metrics.figures import Question, answer, phase_of
-from services.metrics.gather import load_data_as_of, load_work
-from services.metrics.scorecards import make_scorecard, pooled_span
+from services.metrics.gather import load_cut, load_work
+from services.metrics.scorecards import METRICS, make_scorecard, pooled_span
 from services.postgres import Connection
 from services.web.http import (
     Fault,
@@ -51,10 +50,9 @@ async def get_figures(request: web.Request) -> web.StreamResponse:
     query = query_of(request, FiguresQuery)
     definitions = choose(query.metric)
     async with firm_view(request, firm_id, "read_metrics") as conn:
-        directory = await _known(conn, firm_id)
-        work = await load_work(conn, directory, query.span, definitions, _this_minute())
-        data_as_of = await load_data_as_of(conn, firm_id, work.as_of)
-        failed = await store.count_failed(conn, firm_id)
+        firm = await _known(conn, firm_id)
+        work = await load_work(conn, firm, query.span, definitions, _this_minute())
+        data_as_of, failed = await load_cut(conn, firm_id, work.as_of)
     question = Question(
         definitions=definitions,
         span=query.span,
@@ -85,9 +83,9 @@ async def get_members(request: web.Request) -> web.StreamResponse:
     definition = DEFINITIONS[path.metric]
     after = None if query.cursor is None else _read_cursor(query.cursor)
     async with firm_view(request, path.firm, "read_metric_tasks") as conn:
-        directory = await _known(conn, path.firm)
-        work = await load_work(conn, directory, query.span, [definition], _this_minute())
-        data_as_of = await load_data_as_of(conn, path.firm, work.as_of)
+        firm = await _known(conn, path.firm)
+        work = await load_work(conn, firm, query.span, [definition], _this_minute())
+        data_as_of, _ = await load_cut(conn, path.firm, work.as_of)
     members = definition.measure(work, query.span, Timing(query.clock, query.net))
     asked = sorted((m for m in members if _is_asked(m, query)), key=_place)
     rest = [m for m in asked if after is None or _place(m) > after]
@@ -124,10 +122,12 @@ async def get_scorecard(request: web.Request) -> web.StreamResponse:
             errors=[Fault("/path/iso_week", "no_such_week", "a week of that year, like 2026-W28")],
         ) from None
     async with firm_view(request, path.firm, "read_scorecard") as conn:
-        directory = await _known(conn, path.firm)
-        work = await load_work(conn, directory, span, DEFINITIONS.values(), _this_minute())
-        data_as_of = await load_data_as_of(conn, path.firm, work.as_of)
-        failed = await store.count_failed(conn, path.firm)
+        directory = await load_directory(conn, path.firm)
+        if directory.firm is None:
+            raise not_found()
+        asked = [DEFINITIONS[name] for name in (*METRICS, "hours_by_task_type")]
+        work = await load_work(conn, directory.firm, span, asked, _this_minute())
+        data_as_of, failed = await load_cut(conn, path.firm, work.as_of)
     card = make_scorecard(work, directory, week)
     return json_response(
         request,
@@ -165,12 +165,12 @@ async def get_definitions(request: web.Request) -> web.StreamResponse:
     return json_response(request, DefinitionsAnswer(items))
 
 
-async def _known(conn: Connection, firm_id: str) -> Directory:
-    """Load the directory of a firm. Raises Problem 404 while nobody has told us of it."""
-    directory = await load_directory(conn, firm_id)
-    if directory.firm is None:
+async def _known(conn: Connection, firm_id: str) -> Firm:
+    """Load a firm. Raises Problem 404 while nobody has told us of it."""
+    firm = await load_firm(conn, firm_id)
+    if firm is None:
         raise not_found()
-    return directory
+    return firm
 
 
 def _this_minute() -> datetime:

@@ -167,6 +167,7 @@ class Definition:
     clocks   the clocks that it can be counted in; empty: it counts no elapsed time
     beside   metrics that always stand beside it
     grouped  dimensions that it always has
+    counts_loose  escalations about no task are counted as left out
     """
 
     metric: str
@@ -182,6 +183,7 @@ class Definition:
     beside: tuple[str, ...] = ()
     grouped: tuple[Dimension, ...] = ()
     is_stock: bool = False
+    counts_loose: bool = False
 
 
 def stock_instant(work: Work, window: Window) -> datetime:

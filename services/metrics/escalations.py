@@ -64,4 +64,5 @@ ESCALATION_RATE = Definition(
     edges="Read it on both sides: near zero may mean guessing, very high stalling. Escalations"
     " about no task are counted apart, as about_no_task.",
     measure=measure_rate,
+    counts_loose=True,
 )

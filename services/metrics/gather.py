@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from schemas.directory import Directory
+from schemas.directory import Firm
 from schemas.periods import day_start
 from services.metrics import store
 from services.metrics.answers import DataAsOf, LogPlace
@@ -14,18 +14,17 @@ from services.postgres import Connection
 
 async def load_work(
     conn: Connection,
-    directory: Directory,
+    firm: Firm,
     span: Window,
     definitions: Iterable[Definition],
     as_of: datetime,
 ) -> Work:
-    """Load what the figures of a span of dates need; the directory's firm is known."""
-    firm = directory.firm
-    assert firm is not None
+    """Load what the figures of a span of dates need."""
     asked = list(definitions)
     since, until = (day_start(day, firm.timezone) for day in span)
     needs_hours = any(definition.anchor == "service_date" for definition in asked)
     needs_tasks = any(definition.anchor != "service_date" for definition in asked)
+    needs_escalations = any(definition.counts_loose for definition in asked)
     needs_open = any(definition.is_stock for definition in asked)
     return Work(
         zone=firm.timezone,
@@ -37,7 +36,9 @@ async def load_work(
             else ()
         ),
         escalations=(
-            await store.load_escalations(conn, firm.firm_id, since, until) if needs_tasks else ()
+            await store.load_escalations(conn, firm.firm_id, since, until)
+            if needs_escalations
+            else ()
         ),
         worked=await store.load_worked(conn, firm.firm_id, *span) if needs_hours else (),
         open_entries=(
@@ -46,7 +47,7 @@ async def load_work(
     )
 
 
-async def load_data_as_of(conn: Connection, firm_id: str, instant: datetime) -> DataAsOf:
-    """Say how far the log has told us of a firm."""
-    positions = await store.load_positions(conn, firm_id)
-    return DataAsOf(instant, tuple(LogPlace(*position) for position in positions))
+async def load_cut(conn: Connection, firm_id: str, instant: datetime) -> tuple[DataAsOf, int]:
+    """Say how far the log has told us of a firm, and how many entities could not be folded."""
+    positions, failed = await store.load_cut(conn, firm_id)
+    return DataAsOf(instant, tuple(LogPlace(*position) for position in positions)), failed

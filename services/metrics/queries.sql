@@ -105,9 +105,10 @@ select entry_id, open_at, open_place from entry
 where firm_id = $1 and open_at >= $2 and open_at < $3
 order by entry_id;
 
--- name: load_positions
+-- name: load_cut
 -- How far the log has told us of a firm: the offset after its last fact in each partition. A loose
--- scan of the primary key, so that it costs the same for ten facts and ten million.
+-- scan of the primary key, so that it costs the same for ten facts and ten million. The last row
+-- counts the entities whose last fold failed: their figures are older than they should be.
 with recursive place as (
     (select topic, partition, "offset" from fact where firm_id = $1
      order by topic desc, partition desc, "offset" desc limit 1)
@@ -119,11 +120,9 @@ with recursive place as (
         order by f.topic desc, f.partition desc, f."offset" desc limit 1
     ) n
 )
-select topic, partition, "offset" + 1 as next from place order by topic, partition;
-
--- name: count_failed
--- Entities of a firm whose last fold failed: their figures are older than they should be.
-select count(*) from entity where firm_id = $1 and failed is not null;
+select topic, partition, "offset" + 1 as next from place
+union all select null, null, count(*) from entity where firm_id = $1 and failed is not null
+order by topic nulls last, partition;
 
 -- name: load_task_states
 -- Everything that a task's row says, to be hashed.

@@ -200,14 +200,10 @@ async def load_open_entries(
     ]
 
 
-async def load_positions(conn: Connection, firm_id: str) -> list[LogPlace]:
-    """Load how far the log has told us of a firm."""
-    return [LogPlace(*row) for row in await conn.fetch(SQL.load_positions, firm_id)]
-
-
-async def count_failed(conn: Connection, firm_id: str) -> int:
-    """Count the entities of a firm whose last fold failed."""
-    return int(await conn.fetchval(SQL.count_failed, firm_id))
+async def load_cut(conn: Connection, firm_id: str) -> tuple[list[LogPlace], int]:
+    """Load how far the log has told us of a firm, and how many entities' last fold failed."""
+    *places, last = await conn.fetch(SQL.load_cut, firm_id)
+    return [LogPlace(*row) for row in places], last["next"]
 
 
 # Proving

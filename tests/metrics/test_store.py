@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.metrics.store import SQL
+from services.metrics.store import SQL, load_cut
 from services.postgres import connect
 
 
@@ -33,10 +33,13 @@ async def test_how_far_a_firm_is_known_is_its_last_fact_in_each_partition(conn):
         " values ($1, $2, $3, $4, 'entry', 'e', 's', 'i', 't', now(), now(), 'a:b', '', '')",
         places,
     )
-    rows = await conn.fetch(SQL.load_positions, "firm-1")
-    assert [tuple(row) for row in rows] == [
-        ("directory", 1, 1),
-        ("time-events", 0, 10),
-        ("time-events", 2, 4),
-    ]
-    assert await conn.fetch(SQL.load_positions, "firm-0") == []
+    await conn.executemany(
+        "insert into entity (firm_id, kind, entity_id, row_version, records, failed)"
+        " values ($1, 'entry', $2, 1, 1, $3)",
+        [("firm-1", "e", "broken"), ("firm-1", "f", None), ("firm-2", "g", "broken")],
+    )
+    assert await load_cut(conn, "firm-1") == (
+        [("directory", 1, 1), ("time-events", 0, 10), ("time-events", 2, 4)],
+        1,
+    )
+    assert await load_cut(conn, "firm-0") == ([], 0)
