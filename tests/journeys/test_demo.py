@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parent.parent.parent / "README.md"
 VARIES = re.compile(r"@[0-9]+|run-[0-9a-f]+|as of |events a second|─{5}|…|\.csv$")
 
@@ -15,15 +17,27 @@ def words(line):
     return " ".join(line.split())
 
 
-def test_the_demo_prints_what_the_readme_shows(tmp_path):
+COMMAND = [sys.executable, "-c", "from services.cli import main; main()"]
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A data folder of the test's own; what still runs from it is ended, whatever the test did."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("TURNSHEET_")}
+    environment = plain | {"TURNSHEET_HOME": str(tmp_path / "demo"), "COLUMNS": "100"}
+    yield environment
+    subprocess.run([*COMMAND, "down"], env=environment, capture_output=True, check=True)
+
+
+@pytest.mark.timeout(400)
+def test_the_demo_prints_what_the_readme_shows(environment, tmp_path):
     home = tmp_path / "demo"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TURNSHEET_")}
     done = subprocess.run(
-        [sys.executable, "-c", "from services.cli import main; main()", "demo"],
-        env=environment | {"TURNSHEET_HOME": str(home), "COLUMNS": "100"},
+        [*COMMAND, "demo"],
+        env=environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
