@@ -111,6 +111,15 @@ def test_a_day_that_may_be_too_long_is_judged_whole():
     assert plain_ids(story, "2026-07") == []
 
 
+def test_what_reaches_into_a_day_from_the_day_before_makes_it_too_long():
+    story = Story()
+    story.record("night", "2026-07-01T14:00-04:00/2026-07-02T06:00-04:00")
+    story.record("day", "2026-07-02T06:00-04:00/2026-07-02T22:00-04:00")
+    story.record("said", "2026-07-02 180")
+    assert {row.reason for row in story.draft("2026-07").held} == {"daily_cap"}
+    assert plain_ids(story, "2026-07") == []
+
+
 def test_what_has_no_rate_or_no_approval_is_judged():
     story = Story(terms=(terms("required"),))
     for day in (1, 2):
