@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,6 +29,7 @@ BESIDE_SECONDS: Final = 6.0
 # Of the seconds that a stop may take: for answers under way, and for all; the process ends then.
 DRAIN_SHARE: Final = 0.35
 CLEAN_SHARE: Final = 0.85
+LEAVE_SECONDS: Final = 0.5  # for what was cancelled
 # Set when a service is told to stop: what goes on beside its requests stops while these end.
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 log = structlog.get_logger()
@@ -127,6 +130,21 @@ async def _run(
         stop=stop,
         limits=fit_files(Limits()),
     )
+    await _leave(service)
+
+
+async def _leave(service: str) -> None:
+    """End what was cancelled and does not end: `asyncio.run` would wait for it for ever.
+
+    All that is kept is in Postgres and Kafka, so a process may end at any moment.
+    """
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left and (await asyncio.wait(left, timeout=LEAVE_SECONDS))[1]:
+        log.error("service_cut_off", service=service, seconds=LEAVE_SECONDS)
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def fit_files(limits: Limits) -> Limits:

@@ -1,6 +1,9 @@
 """A stop ends what was begun: at once what goes on beside, in time what would never end."""
 
 import asyncio
+import os
+import signal
+import sys
 import time
 from contextlib import asynccontextmanager
 from functools import partial
@@ -96,3 +99,46 @@ async def test_what_fails_at_the_end_is_raised(settings):
     with pytest.raises(TimeoutError, match="not ours"):
         async with serving(settings, partial(context, error=TimeoutError("not ours"))):
             pass
+
+
+STUBBORN = """
+import asyncio
+from services.settings import load
+from services.web.http import make_app, make_ops_app, run_service
+
+async def cling():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+async def context(app):
+    app["clinging"] = asyncio.create_task(cling())
+    yield
+
+app = make_app("metrics", [], load())
+app.cleanup_ctx.append(context)
+run_service("metrics", app, make_ops_app({}), load())
+"""
+
+
+async def test_what_does_not_heed_its_cancelling_keeps_no_process(settings):
+    known = {
+        "DATABASE_URL": settings.database_url, "TURNSHEET_HOME": str(settings.home),
+        "TURNSHEET_TOKEN_PEPPER": "-", "TURNSHEET_METRICS_PORT": "0",
+        "TURNSHEET_METRICS_OPS_PORT": "0", "TURNSHEET_LOG_FORMAT": "json",
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STUBBORN, env={"PATH": os.environ["PATH"], "PYTHONPATH": "."} | known,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if b"service_started" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(10):
+        told = await process.stdout.read()
+        assert await process.wait() == 0
+    assert b"service_cut_off" in told
