@@ -470,3 +470,17 @@ def test_equal_places_that_one_reader_sees_are_one_value():
     ]
     one, other = (sight.see(columns_of(task_of((0, "requested"))), text) for text in written)
     assert one.place is other.place
+
+
+def test_a_later_review_by_a_person_decides_before_an_earlier_timeout():
+    task = task_of(
+        (0, "requested"),
+        (1, "submitted"),
+        (2, "timeout"),
+        (3, "reopened"),
+        (4, "submitted", {"attempt": 2}),
+        (5, "reviewed", {"attempt": 2, "outcome": "changes_requested"}),
+    )
+    found = seen(task, NOWHERE)
+    assert found.columns.first_reviewed_at == minute(5)
+    assert (found.is_reviewed, found.is_first_pass) == (True, False)
