@@ -63,10 +63,10 @@ class Timelines(NamedTuple):
 
 async def load_directory(conn: Connection, firm_id: str) -> Directory:
     """Load all that is known of a firm: itself, None while unknown, and its placements."""
-    firms = await conn.fetch(SQL.load_firms, [firm_id])
+    firm = await conn.fetchval(SQL.load_firm, firm_id)
     placements = await conn.fetch(SQL.load_placements_of_firm, firm_id)
     return Directory(
-        _firm(firms[0]["state"]) if firms else None,
+        None if firm is None else _firm(firm),
         {row["placement_id"]: _placement(row["state"]) for row in placements},
     )
 
@@ -83,7 +83,7 @@ async def knows_firm(conn: Connection, firm_id: str) -> bool:
 
 
 async def share_timelines(conn: Connection, facts: Mapping[EntityKey, Sequence[Fact]]) -> Timelines:
-    """Lock in share the firms and placements that facts name, then read their timelines.
+    """Lock in share the firms and placements that facts name, and return their timelines.
 
     What nobody has told us of gets a stub: its row is what a later directory event waits for.
     """
@@ -96,15 +96,18 @@ async def share_timelines(conn: Connection, facts: Mapping[EntityKey, Sequence[F
             if placement_id is not None
         }
     )
-    await conn.execute(SQL.insert_firm_stubs, firm_ids)
-    await conn.execute(SQL.insert_placement_stubs, *pairs)
-    await conn.execute(SQL.share_firms, firm_ids)
-    await conn.execute(SQL.share_placements, *pairs)
-    firms = await conn.fetch(SQL.load_firms, firm_ids)
-    placements = await conn.fetch(SQL.load_placements, *pairs)
+    if await conn.fetchval(SQL.are_stubs_missing, firm_ids, *pairs):
+        await conn.execute(SQL.insert_firm_stubs, firm_ids)
+        await conn.execute(SQL.insert_placement_stubs, *pairs)
+    firms = await conn.fetch(SQL.share_firms, firm_ids)
+    placements = await conn.fetch(SQL.share_placements, *pairs)
     return Timelines(
-        {row["firm_id"]: _firm(row["state"]) for row in firms},
-        {(row["firm_id"], row["placement_id"]): _placement(row["state"]) for row in placements},
+        {firm_id: _firm(state) for firm_id, state in firms if state is not None},
+        {
+            (firm_id, placement_id): _placement(state)
+            for firm_id, placement_id, state in placements
+            if state is not None
+        },
     )
 
 

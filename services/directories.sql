@@ -1,3 +1,11 @@
+-- name: are_stubs_missing
+-- Whether facts name a firm or placement of which there is no row yet: they seldom do.
+select exists (select from unnest($1::text[]) u (firm_id)
+               where not exists (select from firm f where f.firm_id = u.firm_id))
+    or exists (select from unnest($2::text[], $3::text[]) u (firm_id, placement_id)
+               where not exists (select from placement p where p.firm_id = u.firm_id
+                                                          and p.placement_id = u.placement_id));
+
 -- name: insert_firm_stubs
 -- A firm that nobody has told us of yet, so that there is a row to lock.
 insert into firm (firm_id) select f from unnest($1::text[]) f order by f on conflict do nothing;
@@ -13,12 +21,13 @@ insert into assistant (assistant_id)
 select a from unnest($1::text[]) a order by a on conflict do nothing;
 
 -- name: share_firms
--- No firm changes under a fold; in the order of the key.
-select firm_id from firm where firm_id = any($1::text[]) order by firm_id for share;
+-- No firm changes under a fold; in the order of the key. A row that was waited for comes as its
+-- last owner left it: a locked row's own columns are read once the lock is had.
+select firm_id, state from firm where firm_id = any($1::text[]) order by firm_id for share;
 
 -- name: share_placements
--- No placement changes under a fold; in the order of the key.
-select p.placement_id from placement p
+-- No placement changes under a fold; likewise.
+select p.firm_id, p.placement_id, p.state from placement p
 join unnest($1::text[], $2::text[]) u (firm_id, placement_id) using (firm_id, placement_id)
 order by p.firm_id, p.placement_id for share of p;
 
@@ -37,15 +46,9 @@ order by p.firm_id, p.placement_id for update of p;
 select assistant_id from assistant where assistant_id = any($1::text[])
 order by assistant_id for update;
 
--- name: load_firms
--- Timelines, read in a statement after the one that locked their rows.
-select firm_id, state from firm where known and firm_id = any($1::text[]);
-
--- name: load_placements
--- Timelines, read in a statement after the one that locked their rows.
-select p.firm_id, p.placement_id, p.state from placement p
-join unnest($1::text[], $2::text[]) u (firm_id, placement_id) using (firm_id, placement_id)
-where p.known;
+-- name: load_firm
+-- A firm, for whoever reads.
+select state from firm where firm_id = $1 and known;
 
 -- name: load_placements_of_firm
 -- A firm's whole directory, for whoever reads.

@@ -8,7 +8,7 @@ one event or two thousand.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -89,6 +89,7 @@ SIGNS: Final[Mapping[str, prometheus.Gauge]] = {
 log = structlog.get_logger()
 
 Saved = tuple[EntityKey, Any]
+Fresh = Mapping[EntityKey, Mapping[Position, Fact]]  # what a transaction has added to entities
 
 
 @dataclass(frozen=True)
@@ -156,15 +157,13 @@ async def apply(conn: Connection, reading: Reading, batch: Batch) -> None:
         if parked:
             await conn.execute(SQL.insert_quarantine, *_columns(map(parked_row, parked)))
         # failpoint poll.facts_written
-        added = Counter(fact.entity for fact in facts)
-        fresh = {fact.position: fact for fact in facts}
-        await fold_directory(conn, reading, [k for k in added if k.kind in DIRECTORY_KINDS])
+        fresh: defaultdict[EntityKey, dict[Position, Fact]] = defaultdict(dict)
+        for fact in facts:
+            fresh[fact.entity][fact.position] = fact
+        await fold_directory(conn, reading, [k for k in fresh if k.kind in DIRECTORY_KINDS])
         # failpoint poll.directory_folded
         await fold_entities(
-            conn,
-            reading,
-            {key: count for key, count in added.items() if key.kind in reading.kinds},
-            fresh,
+            conn, reading, {k: f for k, f in fresh.items() if k.kind in reading.kinds}
         )
         # failpoint poll.folded
     # failpoint poll.committed
@@ -206,43 +205,37 @@ def _tell(reading: Reading, batch: Batch, facts: Sequence[Fact], parked: Sequenc
 # Folding
 
 
-async def load_facts(
-    conn: Connection, keys: Iterable[EntityKey], fresh: Mapping[Position, Fact] | None = None
-) -> dict[EntityKey, list[Fact]]:
-    """Load all facts of some entities, in no particular order; `fresh` ones need not be read again.
+async def load_facts(conn: Connection, keys: Iterable[EntityKey]) -> dict[EntityKey, list[Fact]]:
+    """Load all facts of some entities, in no particular order.
 
     Every entity asked for is in the answer. Raises pydantic's ValidationError for a stored record
     that today's models refuse.
     """
     rows = await _load_rows(conn, keys)
-    return {key: [_fact(row, fresh or {}) for row in found] for key, found in rows.items()}
+    return {key: [fact_of_row(row) for row in found] for key, found in rows.items()}
 
 
 async def _load_rows(
     conn: Connection, keys: Iterable[EntityKey]
 ) -> dict[EntityKey, list[asyncpg.Record]]:
     rows: dict[EntityKey, list[asyncpg.Record]] = {key: [] for key in sorted(keys)}
+    if not rows:
+        return rows
     for row in await conn.fetch(SQL.load_facts, *_key_columns(rows)):
         rows[key_of(row)].append(row)
     return rows
 
 
-def _fact(row: asyncpg.Record, fresh: Mapping[Position, Fact]) -> Fact:
-    position = Position(row["topic"], row["partition"], row["offset"])
-    return fresh.get(position) or fact_of_row(row)
-
-
 async def _read_facts(
-    conn: Connection,
-    rows: Mapping[EntityKey, Sequence[asyncpg.Record]],
-    fresh: Mapping[Position, Fact],
+    conn: Connection, rows: Mapping[EntityKey, Sequence[asyncpg.Record]], fresh: Fresh
 ) -> tuple[dict[EntityKey, list[Fact]], dict[EntityKey, Failure]]:
     """Read stored facts entity by entity: one that cannot be read again fails alone."""
     facts: dict[EntityKey, list[Fact]] = {}
     failed: dict[EntityKey, Failure] = {}
     pulse = Pulse(conn)
     for key, found in rows.items():
-        read = await pulse.run(partial(attempt, partial(_facts, found, fresh)), len(found))
+        work = partial(attempt, partial(_facts, found, fresh.get(key, {})))
+        read = await pulse.run(work, len(found))
         if isinstance(read, Failure):
             failed[key] = read
         else:
@@ -251,7 +244,10 @@ async def _read_facts(
 
 
 def _facts(rows: Sequence[asyncpg.Record], fresh: Mapping[Position, Fact]) -> list[Fact]:
-    return [_fact(row, fresh) for row in rows]
+    return [
+        fresh.get(Position(row["topic"], row["partition"], row["offset"])) or fact_of_row(row)
+        for row in rows
+    ]
 
 
 async def fold_directory(conn: Connection, reading: Reading, keys: Iterable[EntityKey]) -> None:
@@ -266,24 +262,19 @@ async def fold_directory(conn: Connection, reading: Reading, keys: Iterable[Enti
 
 
 async def fold_entities(
-    conn: Connection,
-    reading: Reading,
-    added: Mapping[EntityKey, int],
-    fresh: Mapping[Position, Fact],
-    *,
-    large_too: bool = False,
+    conn: Connection, reading: Reading, fresh: Fresh, *, large_too: bool = False
 ) -> None:
     """Fold entities from empty and save them, in slices that fit the memory.
 
-    `added` says how many facts this transaction has added to each. One with very many records is
-    left to the queue, unless `large_too`.
+    `fresh` names them all, with the facts that this transaction has added to each. One with very
+    many records is left to the queue, unless `large_too`.
     """
-    waiting = iter(sorted(added))
+    waiting = iter(sorted(fresh))
     while keys := list(islice(waiting, SLICE_RECORDS_MAX // 10)):
         versions = await _load_versions(conn, keys)
         # failpoint fold.versions_read
-        for group in _slices(keys, versions, added):
-            await _fold_slice(conn, reading, group, versions, added, fresh, large_too=large_too)
+        for group in _slices(keys, versions, fresh):
+            await _fold_slice(conn, reading, group, versions, fresh, large_too=large_too)
 
 
 async def _load_versions(conn: Connection, keys: Sequence[EntityKey]) -> dict[EntityKey, _Version]:
@@ -296,13 +287,13 @@ async def _load_versions(conn: Connection, keys: Sequence[EntityKey]) -> dict[En
 def _slices(
     keys: Sequence[EntityKey],
     versions: Mapping[EntityKey, _Version],
-    added: Mapping[EntityKey, int],
+    fresh: Fresh,
 ) -> Iterable[list[EntityKey]]:
     """Cut keys, in their order, where the facts to be held at once would be too many."""
     group: list[EntityKey] = []
     held = 0
     for key in keys:
-        records = versions[key].records + added[key]
+        records = versions[key].records + len(fresh[key])
         if group and held + records > SLICE_RECORDS_MAX:
             yield group
             group, held = [], 0
@@ -316,23 +307,20 @@ async def _fold_slice(
     reading: Reading,
     keys: Sequence[EntityKey],
     versions: Mapping[EntityKey, _Version],
-    added: Mapping[EntityKey, int],
-    fresh: Mapping[Position, Fact],
+    fresh: Fresh,
     *,
     large_too: bool,
 ) -> None:
     """Fold and save; what another writer saved meanwhile is read and folded again."""
     pending, seen = list(keys), dict(versions)
     for _ in range(ROUNDS_MAX):
-        large = {
-            key for key in pending if not large_too and seen[key].records + added[key] > RECORDS_MAX
-        }
-        states, failed = await _fold(conn, reading, [k for k in pending if k not in large], fresh)
-        saved = await _save_versions(conn, pending, seen, added, failed, large)
+        records = {key: seen[key].records + len(fresh[key]) for key in pending}
+        large = {key for key in pending if not large_too and records[key] > RECORDS_MAX}
+        small = {key: seen[key] for key in pending if key not in large}
+        states, failed = await _fold(conn, reading, small, fresh)
+        saved = await _save_versions(conn, seen, records, failed, large)
         # failpoint fold.versions_saved
-        await _save_states(
-            conn, reading, [(k, states[k]) for k in pending if k in saved & set(states)]
-        )
+        await _save_states(conn, reading, [(k, s) for k, s in states.items() if k in saved])
         # failpoint fold.states_saved
         _tell_failed(reading, {key: why for key, why in failed.items() if key in saved})
         if left := sorted(large & saved):
@@ -349,12 +337,22 @@ async def _fold_slice(
 
 
 async def _fold(
-    conn: Connection, reading: Reading, keys: Sequence[EntityKey], fresh: Mapping[Position, Fact]
+    conn: Connection, reading: Reading, seen: Mapping[EntityKey, _Version], fresh: Fresh
 ) -> tuple[dict[EntityKey, Any], dict[EntityKey, Failure]]:
-    """Fold entities against the directory that their facts name, locked in share until the end."""
-    if not keys:
+    """Fold entities against the directory that their facts name, locked in share until the end.
+
+    One that has no row yet has no other facts than the fresh ones: rows and facts are committed
+    together, and where somebody is quicker than we, our version is not the one he left.
+    """
+    if not seen:
         return {}, {}
-    facts, failed = await _read_facts(conn, await _load_rows(conn, keys), fresh)
+    there = await _load_rows(conn, [key for key, version in seen.items() if version.row_version])
+    read, failed = await _read_facts(conn, there, fresh)
+    facts = {
+        key: read[key] if key in there else list(fresh[key].values())
+        for key in seen
+        if key not in failed
+    }
     timelines = await share_timelines(conn, facts)
     # failpoint fold.timelines_locked
     states: dict[EntityKey, Any] = {}
@@ -375,9 +373,8 @@ def _state(reading: Reading, key: EntityKey, found: Sequence[Fact], timelines: T
 
 async def _save_versions(
     conn: Connection,
-    keys: Sequence[EntityKey],
     seen: Mapping[EntityKey, _Version],
-    added: Mapping[EntityKey, int],
+    records: Mapping[EntityKey, int],
     failed: Mapping[EntityKey, Failure],
     large: Iterable[EntityKey],
 ) -> set[EntityKey]:
@@ -386,10 +383,10 @@ async def _save_versions(
     reasons |= {key: seen[key].failed for key in large}
     rows = await conn.fetch(
         SQL.save_entities,
-        *_key_columns(keys),
-        [seen[key].row_version for key in keys],
-        [seen[key].records + added[key] for key in keys],
-        [reasons.get(key) for key in keys],
+        *_key_columns(records),
+        [seen[key].row_version for key in records],
+        list(records.values()),
+        [reasons.get(key) for key in records],
     )
     return {key_of(row) for row in rows}
 
@@ -440,7 +437,7 @@ async def drain_refolds(conn: Connection, reading: Reading) -> int:
             elif keys:
                 # failpoint refold.claimed
                 await conn.execute(SQL.allow_long_fold)
-                await fold_entities(conn, reading, dict.fromkeys(keys, 0), {}, large_too=True)
+                await fold_entities(conn, reading, {key: {} for key in keys}, large_too=True)
                 # failpoint refold.folded
         # failpoint refold.committed
         taken += len(rows)
