@@ -1,7 +1,7 @@
 """Running a house's consumer: the log is read, and the refold queue drained beside it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -37,11 +37,11 @@ class Applying:
         async with self._connection() as conn:
             return await place(conn, topic, partition, state)
 
-    async def apply(self, batch: Batch) -> None:
-        """Apply a batch, and wake the drainer for what it may have queued. Raises `Fenced`."""
+    async def apply(self, batches: Sequence[Batch]) -> None:
+        """Apply batches, and wake the drainer for what they may have queued. Raises `Fenced`."""
         async with self._connection() as conn:
-            await apply(conn, self._reading, batch)
-        if batch.topic.endswith(TOPIC_OF_KIND["firm"]):
+            await apply(conn, self._reading, batches)
+        if any(batch.topic.endswith(TOPIC_OF_KIND["firm"]) for batch in batches):
             self._queued.set()
 
     async def offsets(self) -> Mapping[tuple[str, int], int]:

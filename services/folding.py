@@ -10,16 +10,17 @@ one event or two thousand.
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 import prometheus_client as prometheus
 import structlog
+from aiokafka import ConsumerRecord
 
 from schemas.directory import Directory
 from schemas.events import EntityKey
@@ -35,7 +36,15 @@ from services.directories import (
 )
 from services.failures import Failure, attempt, failure_of
 from services.log_applying import NO_TOPIC, Batch, Discontinuity, Fenced, LogState, Progress
-from services.log_records import Parked, fact_of_row, fact_row, key_of, parked_row, read_record
+from services.log_records import (
+    FactRow,
+    Parked,
+    fact_of_row,
+    fact_row,
+    key_of,
+    parked_row,
+    read_record,
+)
 from services.postgres import Connection, House
 from services.pulse import Pulse
 from services.sql import queries
@@ -54,6 +63,8 @@ LARGE_SECONDS: Final = 60
 REFOLD_SLICE: Final = 500
 ROUNDS_MAX: Final = 5
 YIELD_EVERY: Final = 100
+WRITE_RECORDS: Final = 500  # are written while the next are read
+REFUSALS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 SQL = queries(Path(__file__).with_name("folding.sql"))
 RECORDS = prometheus.Counter("turnsheet_log_records_total", "Records applied.", ["house", "topic"])
@@ -140,66 +151,111 @@ async def place(conn: Connection, topic: str, partition: int, state: LogState) -
     return Progress(offset, row["last_digest"])
 
 
-async def apply(conn: Connection, reading: Reading, batch: Batch) -> None:
-    """Apply a batch with its offset in one transaction. Raises `Fenced`."""
-    facts, rows, parked = await _read(reading, batch)
+async def apply(conn: Connection, reading: Reading, batches: Sequence[Batch]) -> None:
+    """Apply batches of one topic with their offsets in one transaction. Raises `Fenced`.
+
+    Where the tables refuse a state, which is rare, all is done again with more care.
+    """
+    try:
+        facts, parked = await _apply(conn, reading, batches)
+    except REFUSALS:
+        facts, parked = await _apply(conn, _careful(reading), batches)
+    # failpoint poll.committed
+    _tell(reading, batches, facts, parked)
+
+
+async def _apply(
+    conn: Connection, reading: Reading, batches: Sequence[Batch]
+) -> tuple[list[Fact], list[Parked]]:
     async with conn.transaction():
         # failpoint poll.begun
-        moved = await conn.fetchval(
-            SQL.advance, batch.topic, batch.partition, batch.topic_id, batch.first, batch.next,
-            batch.last_digest,
-        )  # fmt: skip
-        if moved is None:
-            raise Fenced
+        await advance(conn, batches)
         # failpoint poll.fenced
-        if rows:
-            await conn.execute(SQL.insert_facts, *_columns(rows))
-        if parked:
-            await conn.execute(SQL.insert_quarantine, *_columns(map(parked_row, parked)))
+        facts, parked = await append_facts(conn, reading, batches)
         # failpoint poll.facts_written
         fresh: defaultdict[EntityKey, dict[Position, Fact]] = defaultdict(dict)
         for fact in facts:
             fresh[fact.entity][fact.position] = fact
         await fold_directory(conn, reading, [k for k in fresh if k.kind in DIRECTORY_KINDS])
         # failpoint poll.directory_folded
-        await fold_entities(
-            conn, reading, {k: f for k, f in fresh.items() if k.kind in reading.kinds}
-        )
+        work = {key: added for key, added in fresh.items() if key.kind in reading.kinds}
+        await fold_entities(conn, reading, work)
         # failpoint poll.folded
-    # failpoint poll.committed
-    _tell(reading, batch, facts, parked)
+    return facts, parked
 
 
-async def _read(
-    reading: Reading, batch: Batch
-) -> tuple[list[Fact], list[tuple[Any, ...]], list[Parked]]:
-    """Read a batch: facts of the kinds that the house keeps, their rows, and what is parked."""
-    kept = reading.kinds | DIRECTORY_KINDS
+async def advance(conn: Connection, batches: Sequence[Batch]) -> None:
+    """Move the partitions on, or raise `Fenced` when one of them is no longer where it was."""
+    moved = await conn.fetch(
+        SQL.advance,
+        *_columns(
+            (b.topic, b.partition, b.topic_id, b.first, b.next, b.last_digest) for b in batches
+        ),
+    )
+    if len(moved) < len(batches):
+        raise Fenced
+
+
+async def append_facts(
+    conn: Connection, reading: Reading, batches: Sequence[Batch]
+) -> tuple[list[Fact], list[Parked]]:
+    """Write the facts of the kinds that the house keeps, and park what cannot be read.
+
+    Records are read while Postgres writes those that were read before.
+    """
     facts: list[Fact] = []
-    rows: list[tuple[Any, ...]] = []
     parked: list[Parked] = []
-    for number, record in enumerate(batch.records, 1):
+    rows: list[FactRow] = []
+    records = chain.from_iterable(batch.records for batch in batches)
+    while (chunk := list(islice(records, WRITE_RECORDS))) or rows:
+        read, _ = await asyncio.gather(_read(reading, chunk), _insert_facts(conn, rows))
+        facts += read.facts
+        parked += read.parked
+        rows = read.rows
+    if parked:
+        await conn.execute(SQL.insert_quarantine, *_columns(map(parked_row, parked)))
+    return facts, parked
+
+
+class _Read(NamedTuple):
+    """Records as they were read: facts that the house keeps, their rows, and what is parked."""
+
+    facts: list[Fact]
+    rows: list[FactRow]
+    parked: list[Parked]
+
+
+async def _read(reading: Reading, records: Iterable[ConsumerRecord]) -> _Read:
+    kept = reading.kinds | DIRECTORY_KINDS
+    found = _Read([], [], [])
+    for number, record in enumerate(records, 1):
         if number % YIELD_EVERY == 0:
-            await asyncio.sleep(0)  # the API of the same process is not to wait for a whole poll
+            await asyncio.sleep(0)  # Postgres and the API of the same process have their turns
         read = read_record(record)
         if isinstance(read, Parked):
-            parked.append(read)
+            found.parked.append(read)
         elif read.entity.kind in kept:
-            facts.append(read)
-            rows.append(fact_row(read, record.value))
-    return facts, rows, parked
+            found.facts.append(read)
+            found.rows.append(fact_row(read, record.value))
+    return found
 
 
-def _tell(reading: Reading, batch: Batch, facts: Sequence[Fact], parked: Sequence[Parked]) -> None:
-    RECORDS.labels(reading.house, batch.topic).inc(len(batch.records))
+async def _insert_facts(conn: Connection, rows: Sequence[FactRow]) -> None:
+    if rows:
+        await conn.execute(SQL.insert_facts, *_columns(rows))
+
+
+def _tell(
+    reading: Reading, batches: Sequence[Batch], facts: Sequence[Fact], parked: Sequence[Parked]
+) -> None:
+    topic = batches[0].topic
+    RECORDS.labels(reading.house, topic).inc(sum(len(batch.records) for batch in batches))
     if facts:
         oldest = min(fact.received_at for fact in facts)
         AGE_SECONDS.labels(reading.house).observe((datetime.now(UTC) - oldest).total_seconds())
     for code, count in Counter(one.code for one in parked).items():
         PARKED.labels(reading.house, code).inc(count)
-        log.error(
-            "records_quarantined", house=reading.house, topic=batch.topic, code=code, count=count
-        )
+        log.error("records_quarantined", house=reading.house, topic=topic, code=code, count=count)
 
 
 # Folding
@@ -320,7 +376,8 @@ async def _fold_slice(
         states, failed = await _fold(conn, reading, small, fresh)
         saved = await _save_versions(conn, seen, records, failed, large)
         # failpoint fold.versions_saved
-        await _save_states(conn, reading, [(k, s) for k, s in states.items() if k in saved])
+        if standing := [(key, state) for key, state in states.items() if key in saved]:
+            await reading.save(conn, standing)
         # failpoint fold.states_saved
         _tell_failed(reading, {key: why for key, why in failed.items() if key in saved})
         if left := sorted(large & saved):
@@ -391,22 +448,24 @@ async def _save_versions(
     return {key_of(row) for row in rows}
 
 
-async def _save_states(conn: Connection, reading: Reading, states: Sequence[Saved]) -> None:
-    """Write the house's own rows; a state that the tables refuse costs its entity only."""
-    if not states:
-        return
-    try:
-        async with conn.transaction():
-            await reading.save(conn, states)
-    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-        if len(states) > 1:
-            for state in states:
-                await _save_states(conn, reading, [state])
-            return
-        key, _ = states[0]
-        failure = failure_of(error)
-        await conn.execute(SQL.fail_entity, *key, failure.reason)
-        _tell_failed(reading, {key: failure})
+def _careful(reading: Reading) -> Reading:
+    """Have the house save inside a savepoint: a state that is refused costs its entity only."""
+
+    async def save(conn: Connection, states: Sequence[Saved]) -> None:
+        try:
+            async with conn.transaction():
+                await reading.save(conn, states)
+        except REFUSALS as error:
+            if len(states) > 1:
+                for state in states:
+                    await save(conn, [state])
+                return
+            key, _ = states[0]
+            failure = failure_of(error)
+            await conn.execute(SQL.fail_entity, *key, failure.reason)
+            _tell_failed(reading, {key: failure})
+
+    return replace(reading, save=save)
 
 
 def _tell_failed(reading: Reading, failed: Mapping[EntityKey, Failure]) -> None:
@@ -437,7 +496,8 @@ async def drain_refolds(conn: Connection, reading: Reading) -> int:
             elif keys:
                 # failpoint refold.claimed
                 await conn.execute(SQL.allow_long_fold)
-                await fold_entities(conn, reading, {key: {} for key in keys}, large_too=True)
+                work: Fresh = {key: {} for key in keys}
+                await fold_entities(conn, _careful(reading), work, large_too=True)
                 # failpoint refold.folded
         # failpoint refold.committed
         taken += len(rows)

@@ -8,10 +8,19 @@ insert into consumer_offset (topic, partition, topic_id, next) values ($1, $2, $
 on conflict do nothing;
 
 -- name: advance
--- The fence, first in the transaction: no row means that another owner moved the partition on.
-update consumer_offset set next = $5, last_digest = $6
-where topic = $1 and partition = $2 and topic_id = $3 and next = $4
-returning next;
+-- The fence, first in the transaction: a partition whose row does not come back was moved on by
+-- another owner. The rows are locked in the order of their key.
+with owned as (
+    select o.topic, o.partition, u.next, u.last_digest
+    from unnest($1::text[], $2::int[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bytea[])
+        u (topic, partition, topic_id, first, next, last_digest)
+    join consumer_offset o using (topic, partition)
+    where o.topic_id = u.topic_id and o.next = u.first
+    order by o.topic, o.partition for update of o
+)
+update consumer_offset o set next = owned.next, last_digest = owned.last_digest
+from owned where o.topic = owned.topic and o.partition = owned.partition
+returning o.topic, o.partition;
 
 -- name: load_offsets
 -- How far every partition has been applied.

@@ -63,8 +63,8 @@ class Applier(Protocol):
     async def place(self, topic: str, partition: int, state: LogState) -> Progress:
         """Return where to read on. Raises `Discontinuity`."""
 
-    async def apply(self, batch: Batch) -> None:
-        """Apply a batch in one transaction with its offset. Raises `Fenced`."""
+    async def apply(self, batches: Sequence[Batch]) -> None:
+        """Apply batches of one topic with their offsets, all or none. Raises `Fenced`."""
 
     async def offsets(self) -> Mapping[tuple[str, int], int]:
         """Return the offset to read on from, by topic and partition, of all that are known."""

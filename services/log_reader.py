@@ -101,6 +101,13 @@ class _Placed(NamedTuple):
         return self.next if self.last_digest is None else self.next - 1
 
 
+class _Cut(NamedTuple):
+    """Of what was delivered: the part to apply, and the hole after it as (wanted, delivered)."""
+
+    batch: Batch | None = None
+    gap: tuple[int, int] | None = None
+
+
 class _Reader:
     """One client's life; a fresh one follows it when it goes silent."""
 
@@ -350,54 +357,87 @@ class _Reader:
     # Applying
 
     async def _apply_all(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
-        """Apply a poll, the topics in the order they were named in: the directory comes first."""
-        for place in sorted(polled, key=lambda p: (self._topics.index(p.topic), p.partition)):
-            await self._apply(place, polled[place])
+        """Apply a poll, topic by topic in the order they were named in: the directory first.
 
-    async def _apply(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
+        What a topic's partitions bring is applied together, for each transaction takes its time.
+        """
+        for topic in self._topics:
+            places = sorted(place for place in polled if place.topic == topic)
+            cuts = {place: self._cut(place, polled[place]) for place in places}
+            await self._apply_batches([cut.batch for cut in cuts.values() if cut.batch])
+            for place, cut in cuts.items():
+                if cut.gap is not None and place in self._placed:
+                    self._hold_gap(place, *cut.gap)
+
+    def _cut(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> "_Cut":
+        """Cut what was delivered where it is not what was wanted."""
         placed = self._placed.get(place)
         if placed is None:
-            return  # fetched before it was placed, or after it was held
+            return _Cut()  # fetched before it was placed, or after it was held
         counted = enumerate(records, placed.wanted)
         whole = [record for _, record in takewhile(lambda r: r[1].offset == r[0], counted)]
         after = placed.wanted + len(whole)
-        beyond = records[len(whole) :]
+        gap = (after, records[len(whole)].offset) if len(whole) < len(records) else None
         if whole and placed.last_digest is not None:
             if not self._recognise(place, placed, whole.pop(0)):
-                return
+                return _Cut()
             placed = self._placed[place]
-        if whole and not await self._apply_batch(place, placed, whole):
-            return
-        if beyond:
-            # Once may be what was fetched before the last seek; twice is a hole in the log.
-            words = f"offset {after} is wanted, {beyond[0].offset} is delivered"
-            alarm = words if self._gaps.get(place) == after else None
-            self._gaps[place] = after
-            self._hold(place, "gap", alarm)
+        if not whole:
+            return _Cut(None, gap)
+        batch = Batch(place.topic, place.partition, placed.topic_id, placed.next, after, whole)
+        return _Cut(batch, gap)
 
-    async def _apply_batch(
-        self, place: TopicPartition, placed: _Placed, records: Sequence[ConsumerRecord]
-    ) -> bool:
-        """Apply contiguous records and want the next one; say whether that went well."""
-        after = placed.next + len(records)
-        batch = Batch(place.topic, place.partition, placed.topic_id, placed.next, after, records)
+    def _hold_gap(self, place: TopicPartition, wanted: int, delivered: int) -> None:
+        """Once may be what was fetched before the last seek; twice is a hole in the log."""
+        words = f"offset {wanted} is wanted, {delivered} is delivered"
+        alarm = words if self._gaps.get(place) == wanted else None
+        self._gaps[place] = wanted
+        self._hold(place, "gap", alarm)
+
+    async def _apply_batches(self, batches: Sequence[Batch]) -> None:
+        """Apply batches of one topic together; where that fails each alone, to see which it is."""
+        if len(batches) > 1:
+            try:
+                await self._to.apply(batches)
+            except Fenced:
+                pass
+            except STORE_ERRORS as error:
+                self._take_less(error, batches)
+            else:
+                for batch in batches:
+                    self._go_on(batch)
+                return
+        for batch in batches:
+            await self._apply_batch(batch)
+
+    async def _apply_batch(self, batch: Batch) -> None:
+        place = TopicPartition(batch.topic, batch.partition)
         try:
-            await self._to.apply(batch)
+            await self._to.apply([batch])
         except Fenced:
             self._hold(place, "fenced")
-            return False
         except STORE_ERRORS as error:
-            if not isinstance(error, OSError):  # it was there, and ended what took so long
-                self._records_max = max(POLL_RECORDS_MIN, min(self._records_max, len(records)) // 2)
+            self._take_less(error, [batch])
             self._hold(place, "store", cause=error)
-            return False
+        else:
+            self._go_on(batch)
+
+    def _take_less(self, error: BaseException, batches: Sequence[Batch]) -> None:
+        """Poll fewer records where Postgres was there, and ended what took so long."""
+        if not isinstance(error, OSError):
+            records = sum(len(batch.records) for batch in batches)
+            self._records_max = max(POLL_RECORDS_MIN, min(self._records_max, records) // 2)
+
+    def _go_on(self, batch: Batch) -> None:
+        """Want the record after a batch that was applied."""
         # failpoint reader.applied
+        place = TopicPartition(batch.topic, batch.partition)
         self._records_max = min(POLL_RECORDS_MAX, self._records_max * 5 // 4)
         self._holds.pop(place, None)
         self._moved_at[place] = self._loop.time()
-        if self._placed.get(place) is placed:  # not revoked, nor placed anew, meanwhile
-            self._placed[place] = placed._replace(next=after)
-        return True
+        placed = self._placed.get(place)
+        if placed is not None and placed.next == batch.first:  # not placed anew meanwhile
+            self._placed[place] = placed._replace(next=batch.next)
 
     # Looking around
 

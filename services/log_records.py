@@ -73,7 +73,10 @@ def placement_of(fact: Fact) -> str | None:
     return fact.data.placement_id if isinstance(fact.data, PlacementData) else None
 
 
-def fact_row(fact: Fact, body: bytes) -> tuple[Any, ...]:
+FactRow = tuple[Any, ...]
+
+
+def fact_row(fact: Fact, body: bytes) -> FactRow:
     """Write a fact as a row of the table `fact`, without what the database adds."""
     return (
         fact.entity.firm_id,

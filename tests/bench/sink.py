@@ -15,9 +15,17 @@ from schemas.envelope import read_event
 from schemas.events import TOPIC_OF_KIND, entity_of
 from services.billing.consumer import READING as BILLING
 from services.consuming import Applying
-from services.folding import SQL, Reading, _columns, _read, load_offsets, rebuild
+from services.folding import (
+    SQL,
+    Reading,
+    _columns,
+    advance,
+    append_facts,
+    load_offsets,
+    rebuild,
+)
 from services.kafka import ensure_topics, log_ends
-from services.log_applying import Batch, Fenced
+from services.log_applying import Batch
 from services.log_health import Health
 from services.log_reader import read_log
 from services.log_records import Parked, fact_row, read_record
@@ -44,35 +52,30 @@ class Timed(Applying):
         self.ended = 0.0
         self.records = 0
 
-    async def apply(self, batch: Batch) -> None:
-        """Apply a batch and look at the watch."""
+    async def apply(self, batches: Sequence[Batch]) -> None:
+        """Apply batches and look at the watch."""
         self.began = self.began or time.perf_counter()
-        await self._do(batch)
+        await self._do(batches)
         self.ended = time.perf_counter()
-        self.records += len(batch.records)
+        self.records += sum(len(batch.records) for batch in batches)
 
-    async def _do(self, batch: Batch) -> None:
-        await super().apply(batch)
+    async def _do(self, batches: Sequence[Batch]) -> None:
+        await super().apply(batches)
 
 
 class FactsOnly(Timed):
     """Writes facts with their offset, and folds nothing."""
 
-    async def _do(self, batch: Batch) -> None:
-        _, rows, _ = await _read(self._reading, batch)
-        async with self._connection() as conn:
-            await write(conn, batch, rows)
+    async def _do(self, batches: Sequence[Batch]) -> None:
+        async with self._connection() as conn, conn.transaction():
+            await advance(conn, batches)
+            await append_facts(conn, self._reading, batches)
 
 
 async def write(conn: Any, batch: Batch, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write one poll's facts behind the fence."""
     async with conn.transaction():
-        moved = await conn.fetchval(
-            SQL.advance, batch.topic, batch.partition, batch.topic_id, batch.first, batch.next,
-            batch.last_digest,
-        )  # fmt: skip
-        if moved is None:
-            raise Fenced
+        await advance(conn, [batch])
         await conn.execute(SQL.insert_facts, *_columns(rows))
 
 

@@ -67,7 +67,7 @@ class Log:
 
     async def apply(self, *bodies, reading=TALLY):
         """Apply what one poll would bring, and what it queued."""
-        await apply(self.conn, reading, await self.batch(bodies))
+        await apply(self.conn, reading, [await self.batch(bodies)])
         while await drain_refolds(self.conn, reading):
             pass
 
@@ -141,11 +141,11 @@ async def test_a_fact_that_comes_before_its_placement_is_folded_when_that_arrive
 async def test_a_directory_event_that_changes_nothing_queues_nothing(tally_house, log):
     await log.apply(*DIRECTORY)
     await log.apply(entry("a", 30))
-    await apply(tally_house.conn, TALLY, await log.batch([PLACEMENT, FIRM]))
+    await apply(tally_house.conn, TALLY, [await log.batch([PLACEMENT, FIRM])])
     assert await tally_house.count("refold") == 0
-    await apply(tally_house.conn, TALLY, await log.batch([MOVED]))
+    await apply(tally_house.conn, TALLY, [await log.batch([MOVED])])
     assert await tally_house.count("refold") == 1
-    await apply(tally_house.conn, TALLY, await log.batch([moved("CO", 1)]))
+    await apply(tally_house.conn, TALLY, [await log.batch([moved("CO", 1)])])
     assert await tally_house.count("refold") == 1
 
 
@@ -186,9 +186,9 @@ async def test_a_poll_costs_the_same_few_statements_for_one_event_and_for_many(t
         batch = await log.batch(bodies)
         sent: list[object] = []
         with tally_house.conn.query_logger(sent.append):
-            await apply(tally_house.conn, TALLY, batch)
+            await apply(tally_house.conn, TALLY, [batch])
         counts.append(len(sent))
-    assert counts[0] == counts[1] <= 12
+    assert counts[0] == counts[1] <= 11
 
 
 # Failures
@@ -201,7 +201,7 @@ async def test_what_cannot_be_read_is_parked_and_the_rest_goes_on(tally_house, l
     records[0] = replace(records[0], value=b"{")
     records[1] = replace(records[1], headers=[])
     records[2] = replace(records[2], value=good.replace(b"time.rec", b"time.unrec"), key=None)
-    await apply(tally_house.conn, TALLY, batch._replace(records=records))
+    await apply(tally_house.conn, TALLY, [batch._replace(records=records)])
     parked = await tally_house.conn.fetch(
         'select topic, "offset", code, body, key from quarantine order by "offset"'
     )
@@ -259,7 +259,7 @@ async def test_a_stored_record_that_is_no_longer_readable_costs_its_entity_only(
 
 async def test_the_fence_refuses_a_batch_whose_offset_has_moved_on(tally_house, log):
     first = await log.batch([entry("a", 30)])
-    await apply(tally_house.conn, TALLY, first)
+    await apply(tally_house.conn, TALLY, [first])
     for stale in (
         first,
         first._replace(first=0, next=2),
@@ -267,16 +267,31 @@ async def test_the_fence_refuses_a_batch_whose_offset_has_moved_on(tally_house, 
         first._replace(partition=1),
     ):
         with pytest.raises(Fenced):
-            await apply(tally_house.conn, TALLY, stale)
+            await apply(tally_house.conn, TALLY, [stale])
     assert await tally_house.count("fact") == 1
     assert await folding.load_offsets(tally_house.conn) == {("x.time-events", 0): 1}
+
+
+async def test_batches_that_are_applied_together_are_applied_all_or_none(tally_house, log):
+    first = await log.batch([entry("a", 30)])
+    await place(tally_house.conn, first.topic, 1, LogState(TOPIC_ID, 0, 1))
+    record = replace(on_the_log(entry("b", 5), 0), partition=1)
+    second = first._replace(partition=1, records=[record])
+    with pytest.raises(Fenced):
+        await apply(tally_house.conn, TALLY, [first, second._replace(first=1, next=2)])
+    assert await tally_house.rows() == {}
+    await apply(tally_house.conn, TALLY, [first, second])
+    assert await tally_house.rows() == {"a": (1, None), "b": (1, None)}
+    assert await folding.load_offsets(tally_house.conn) == {
+        ("x.time-events", 0): 1, ("x.time-events", 1): 1,
+    }  # fmt: skip
 
 
 async def test_of_two_owners_in_the_middle_of_a_batch_one_is_refused(settings, tally_house, log):
     batch = await log.batch([entry("a", 30), entry("b", 30)])
     conns = [await connect(settings, "metrics", "writer") for _ in range(2)]
     done = await asyncio.gather(
-        *(apply(conn, TALLY, batch) for conn in conns), return_exceptions=True
+        *(apply(conn, TALLY, [batch]) for conn in conns), return_exceptions=True
     )
     assert [type(one) for one in done if one is not None] == [Fenced]
     assert await tally_house.rows() == {"a": (1, None), "b": (1, None)}
@@ -370,14 +385,14 @@ async def test_a_fold_that_waited_for_a_directory_change_reads_what_it_wrote(
 
     async def change_slowly():
         async with changing.transaction():
-            await apply(changing, TALLY, changes)
+            await apply(changing, TALLY, [changes])
             applied.set()
             await waited.wait()
 
     async with asyncio.TaskGroup() as group:
         group.create_task(change_slowly())
         await applied.wait()
-        group.create_task(apply(folding_, replace(TALLY, fold=note), work))
+        group.create_task(apply(folding_, replace(TALLY, fold=note), [work]))
         async with asyncio.timeout(20):
             while not await tally_house.conn.fetchval(WAITING):  # noqa: ASYNC110 (another session)
                 await asyncio.sleep(0.01)
@@ -402,9 +417,9 @@ async def test_a_directory_change_queues_facts_that_were_committed_while_it_wait
         await go_on.wait()
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(apply(folding_, replace(TALLY, save=save_slowly), work))
+        group.create_task(apply(folding_, replace(TALLY, save=save_slowly), [work]))
         await saved.wait()
-        changed = group.create_task(apply(changing, TALLY, change))
+        changed = group.create_task(apply(changing, TALLY, [change]))
         await asyncio.sleep(0.1)
         assert not changed.done()
         go_on.set()
@@ -521,7 +536,7 @@ async def test_caught_up_asks_for_offsets_and_queue(tally_house, log):
     assert not await caught_up(tally_house.conn, {("x.time-events", 0): 1})
     await log.apply(entry("a", 5))
     assert await caught_up(tally_house.conn, {("x.time-events", 0): 1})
-    await apply(tally_house.conn, TALLY, await log.batch([*DIRECTORY]))
+    await apply(tally_house.conn, TALLY, [await log.batch([*DIRECTORY])])
     assert not await caught_up(tally_house.conn, {("x.directory", 0): 2})
     await drain_refolds(tally_house.conn, TALLY)
     assert await caught_up(tally_house.conn, {("x.directory", 0): 2})

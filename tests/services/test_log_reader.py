@@ -136,6 +136,44 @@ async def test_members_share_the_partitions_and_apply_each_record_once(settings,
     assert len({partition for (topic, partition), end in offsets.items() if end}) > 1
 
 
+async def test_a_partition_that_cannot_be_applied_does_not_hold_up_those_applied_with_it(
+    settings, tally_house, monkeypatch
+):
+    for name in ("HOLD_SECONDS", "HOLD_SECONDS_MAX"):
+        monkeypatch.setattr(log_reader, name, 60)
+    wide = settings.model_copy(
+        update={"topic_partitions": 4, "topic_prefix": "s" + settings.topic_prefix}
+    )
+    await ensure_topics(wide)
+    tally_house.settings = wide
+    firms = [f"firm-{n}" for n in range(8)]
+    await put(wide, [entry(f"a-{firm}", 1, firm_id=firm) for firm in firms])
+    await consume_once(wide, tally_house)
+    before = await load_offsets(tally_house.conn)
+    stuck = await tally_house.conn.fetchrow(
+        'select topic, partition, "offset", min(firm_id) over (partition by partition) as firm_id '
+        'from fact order by partition desc, "offset" desc limit 1'
+    )
+    place = stuck["topic"], stuck["partition"]
+    await tally_house.conn.execute(  # somebody else's row, where the next record's is to stand
+        "insert into fact select firm_id, topic, partition, $1, 'entry', 'x', null, source, "
+        "event_id, type, event_time, received_at, stored_at, principal, content_hash, body "
+        "from fact where firm_id = $2",
+        before[place],
+        stuck["firm_id"],
+    )
+    await put(wide, [entry(f"b-{firm}", 1, firm_id=firm) for firm in firms])
+    ends = await log_ends(wide, [place[0]])
+    async with consuming(wide), asyncio.timeout(20):
+        while (now := await load_offsets(tally_house.conn)) != now | ends | {  # noqa: ASYNC110 (a table)
+            place: before[place]
+        }:
+            await asyncio.sleep(0.02)
+    await tally_house.conn.execute("delete from fact where entity_id = 'x'")
+    await consume_once(wide, tally_house)
+    assert await tally_house.rows() == {f"{n}-{f}": (1, None) for f in firms for n in "ab"}
+
+
 async def test_kafka_is_told_how_far_we_are_for_its_tools_to_show(
     settings, tally_house, monkeypatch
 ):
