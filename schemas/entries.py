@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
+from hashlib import sha256
+from operator import attrgetter
 from typing import Literal
 
-from schemas.canonical import canonical_hash
+from schemas.canonical import plain_canonical_json
 from schemas.events import EntryData, TimeAmended, TimeRecorded, TimerMoved, TimeVoided
 from schemas.facts import Cut, Fact
 from schemas.fields import TaskType, WorkKind
@@ -58,7 +60,12 @@ class Entry:
     anomalies: tuple[Anomaly, ...]
 
 
-UNVERSIONED = {"version", "last_received_at", "anomalies"}
+VERSIONED = tuple(
+    field.name
+    for field in fields(Entry)
+    if field.name not in {"version", "last_received_at", "anomalies"}
+)
+_versioned_values = attrgetter(*VERSIONED)
 
 
 def fold_entry(facts: Iterable[Fact], cut: Cut | None = None) -> Entry | None:
@@ -208,12 +215,8 @@ def _anomaly(code: str, fact: Fact) -> Anomaly:
 
 def _version(entry: Entry) -> str:
     """Hash what approvals name: every field but those that say nothing about the work itself."""
-    state = {
-        field.name: _plain(getattr(entry, field.name))
-        for field in fields(entry)
-        if field.name not in UNVERSIONED
-    }
-    return canonical_hash(state).hex()
+    state = dict(zip(VERSIONED, map(_plain, _versioned_values(entry)), strict=True))
+    return sha256(plain_canonical_json(state)).hexdigest()
 
 
 def _plain(value: str | int | date | None) -> str | int | None:

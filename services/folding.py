@@ -2,9 +2,9 @@
 
 The order of the steps is what makes it exact (see docs/decisions/0001): the offset is advanced
 first, so a second owner finds no row; row versions are read before the facts, so a fold that missed
-a fact cannot be saved; firms and placements are locked in share before their timelines are read, so
-no fold commits against a timeline that was just replaced. A poll costs the same few statements for
-one event or two thousand.
+a fact cannot be saved; firms and placements are locked in share and give their timelines once the
+lock is had, so no fold commits against a timeline that was just replaced. A poll costs the same few
+statements for one event and for hundreds, whatever partitions of its topic they come from.
 """
 
 import asyncio

@@ -436,7 +436,8 @@ class _Reader:
         self._holds.pop(place, None)
         self._moved_at[place] = self._loop.time()
         placed = self._placed.get(place)
-        if placed is not None and placed.next == batch.first:  # not placed anew meanwhile
+        # Where it was placed anew meanwhile, what Postgres said then is where it goes on.
+        if placed and (placed.next, placed.last_digest) == (batch.first, None):
             self._placed[place] = placed._replace(next=batch.next)
 
     # Looking around
