@@ -7,20 +7,18 @@ lock is had, so no fold commits against a timeline that was just replaced. A pol
 statements for one event and for hundreds, whatever partitions of its topic they come from.
 """
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 import prometheus_client as prometheus
 import structlog
-from aiokafka import ConsumerRecord
 
 from schemas.directory import Directory
 from schemas.events import EntityKey
@@ -35,15 +33,12 @@ from services.directories import (
     share_timelines,
 )
 from services.failures import Failure, attempt, failure_of
-from services.log_applying import NO_TOPIC, Batch, Discontinuity, Fenced, LogState, Progress
+from services.log_applying import NO_TOPIC, Batch, Discontinuity, LogState, Progress
+from services.log_facts import advance, append_facts
 from services.log_records import (
-    FactRow,
     Parked,
     fact_of_row,
-    fact_row,
     key_of,
-    parked_row,
-    read_record,
 )
 from services.postgres import Connection, House
 from services.pulse import Pulse
@@ -62,8 +57,6 @@ SLICE_RECORDS_MAX: Final = 20_000  # facts that are held in memory at once
 LARGE_SECONDS: Final = 60
 REFOLD_SLICE: Final = 500
 ROUNDS_MAX: Final = 5
-YIELD_EVERY: Final = 100
-WRITE_RECORDS: Final = 500  # are written while the next are read
 REFUSALS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 SQL = queries(Path(__file__).with_name("folding.sql"))
@@ -171,7 +164,7 @@ async def _apply(
         # failpoint poll.begun
         await advance(conn, batches)
         # failpoint poll.fenced
-        facts, parked = await append_facts(conn, reading, batches)
+        facts, parked = await append_facts(conn, reading.kinds | DIRECTORY_KINDS, batches)
         # failpoint poll.facts_written
         fresh: defaultdict[EntityKey, dict[Position, Fact]] = defaultdict(dict)
         for fact in facts:
@@ -182,67 +175,6 @@ async def _apply(
         await fold_entities(conn, reading, work)
         # failpoint poll.folded
     return facts, parked
-
-
-async def advance(conn: Connection, batches: Sequence[Batch]) -> None:
-    """Move the partitions on, or raise `Fenced` when one of them is no longer where it was."""
-    moved = await conn.fetch(
-        SQL.advance,
-        *_columns(
-            (b.topic, b.partition, b.topic_id, b.first, b.next, b.last_digest) for b in batches
-        ),
-    )
-    if len(moved) < len(batches):
-        raise Fenced
-
-
-async def append_facts(
-    conn: Connection, reading: Reading, batches: Sequence[Batch]
-) -> tuple[list[Fact], list[Parked]]:
-    """Write the facts of the kinds that the house keeps, and park what cannot be read.
-
-    Records are read while Postgres writes those that were read before.
-    """
-    facts: list[Fact] = []
-    parked: list[Parked] = []
-    rows: list[FactRow] = []
-    records = chain.from_iterable(batch.records for batch in batches)
-    while (chunk := list(islice(records, WRITE_RECORDS))) or rows:
-        read, _ = await asyncio.gather(_read(reading, chunk), _insert_facts(conn, rows))
-        facts += read.facts
-        parked += read.parked
-        rows = read.rows
-    if parked:
-        await conn.execute(SQL.insert_quarantine, *_columns(map(parked_row, parked)))
-    return facts, parked
-
-
-class _Read(NamedTuple):
-    """Records as they were read: facts that the house keeps, their rows, and what is parked."""
-
-    facts: list[Fact]
-    rows: list[FactRow]
-    parked: list[Parked]
-
-
-async def _read(reading: Reading, records: Iterable[ConsumerRecord]) -> _Read:
-    kept = reading.kinds | DIRECTORY_KINDS
-    found = _Read([], [], [])
-    for number, record in enumerate(records, 1):
-        if number % YIELD_EVERY == 0:
-            await asyncio.sleep(0)  # Postgres and the API of the same process have their turns
-        read = read_record(record)
-        if isinstance(read, Parked):
-            found.parked.append(read)
-        elif read.entity.kind in kept:
-            found.facts.append(read)
-            found.rows.append(fact_row(read, record.value))
-    return found
-
-
-async def _insert_facts(conn: Connection, rows: Sequence[FactRow]) -> None:
-    if rows:
-        await conn.execute(SQL.insert_facts, *_columns(rows))
 
 
 def _tell(
@@ -543,7 +475,3 @@ async def rebuild(conn: Connection) -> None:
 def _key_columns(keys: Iterable[EntityKey]) -> tuple[list[str], list[str], list[str]]:
     found = list(keys)
     return [k.firm_id for k in found], [k.kind for k in found], [k.entity_id for k in found]
-
-
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]

@@ -8,9 +8,7 @@ partition is held for a moment and placed again: what Postgres says is where it 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from itertools import takewhile
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -36,6 +34,7 @@ from services.log_applying import (
     LogState,
     digest_of,
 )
+from services.log_cuts import Cut, Placed, cut_of
 from services.log_health import NO_GROUP, Health
 from services.settings import Settings
 from services.topic_ids import TopicsSeen, see_topics
@@ -84,30 +83,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             self._reader.consumer.seek(place, 0)  # a placeholder: nothing is fetched while paused
 
 
-class _Placed(NamedTuple):
-    """A partition that is being read: the offset wanted next, and the topic's id.
-
-    While `last_digest` stands there, the record before is read once more: all offsets may fit and
-    the log have lost its end meanwhile, and be written on.
-    """
-
-    next: int
-    topic_id: UUID
-    last_digest: bytes | None = None
-
-    @property
-    def wanted(self) -> int:
-        """The offset of what must be delivered first."""
-        return self.next if self.last_digest is None else self.next - 1
-
-
-class _Cut(NamedTuple):
-    """Of what was delivered: the part to apply, and the hole after it as (wanted, delivered)."""
-
-    batch: Batch | None = None
-    gap: tuple[int, int] | None = None
-
-
 class _Reader:
     """One client's life; a fresh one follows it when it goes silent."""
 
@@ -142,7 +117,7 @@ class _Reader:
         self._stopping = asyncio.ensure_future(stop.wait())
         self._health = health
         self._loop = asyncio.get_running_loop()
-        self._placed: dict[TopicPartition, _Placed] = {}
+        self._placed: dict[TopicPartition, Placed] = {}
         self._moved_at: dict[TopicPartition, float] = {}
         self._held_until: dict[TopicPartition, float] = {}
         self._holds: dict[TopicPartition, int] = {}
@@ -261,7 +236,7 @@ class _Reader:
             for place in waiting:
                 self._hold(place, "kafka", cause=error)
             return
-        placed: dict[TopicPartition, _Placed] = {}
+        placed: dict[TopicPartition, Placed] = {}
         for place in waiting:
             if place.topic in seen.denied:
                 self._hold(place, "denied", DENIED)
@@ -272,7 +247,7 @@ class _Reader:
                 found = await self._to.place(place.topic, place.partition, state)
                 there = found.next > state.begin  # else the record before is gone, lawfully
                 digest = found.last_digest if there else None
-                placed[place] = _Placed(found.next, state.topic_id, digest)
+                placed[place] = Placed(found.next, state.topic_id, digest)
             except Discontinuity as error:
                 self._hold(place, "discontinuity", str(error))
             except STORE_ERRORS as error:
@@ -298,7 +273,7 @@ class _Reader:
     async def _see_topics(self) -> TopicsSeen:
         return await see_topics(self.consumer._client, self._topics)  # noqa: SLF001 (no public way)
 
-    def _begin(self, place: TopicPartition, placed: _Placed) -> None:
+    def _begin(self, place: TopicPartition, placed: Placed) -> None:
         """Fetch from here on. A rebalance meanwhile may have left a stale offset: see the fence."""
         try:
             self.consumer.seek(place, placed.wanted)
@@ -315,7 +290,7 @@ class _Reader:
             log.warning("partition_goes_on", house=self._house, **_named(place))
             STOPPED.labels(self._house, *place).set(0)
 
-    def _recognise(self, place: TopicPartition, placed: _Placed, record: ConsumerRecord) -> bool:
+    def _recognise(self, place: TopicPartition, placed: Placed, record: ConsumerRecord) -> bool:
         """Compare the record before the next one with the one that was applied."""
         if digest_of(record) != placed.last_digest:
             words = f"record {record.offset} is not the one that was applied"
@@ -369,23 +344,15 @@ class _Reader:
                 if cut.gap is not None and place in self._placed:
                     self._hold_gap(place, *cut.gap)
 
-    def _cut(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> "_Cut":
+    def _cut(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> Cut:
         """Cut what was delivered where it is not what was wanted."""
         placed = self._placed.get(place)
         if placed is None:
-            return _Cut()  # fetched before it was placed, or after it was held
-        counted = enumerate(records, placed.wanted)
-        whole = [record for _, record in takewhile(lambda r: r[1].offset == r[0], counted)]
-        after = placed.wanted + len(whole)
-        gap = (after, records[len(whole)].offset) if len(whole) < len(records) else None
-        if whole and placed.last_digest is not None:
-            if not self._recognise(place, placed, whole.pop(0)):
-                return _Cut()
-            placed = self._placed[place]
-        if not whole:
-            return _Cut(None, gap)
-        batch = Batch(place.topic, place.partition, placed.topic_id, placed.next, after, whole)
-        return _Cut(batch, gap)
+            return Cut()  # fetched before it was placed, or after it was held
+        cut = cut_of(place, placed, records)
+        if cut.before is not None and not self._recognise(place, placed, cut.before):
+            return Cut()
+        return cut
 
     def _hold_gap(self, place: TopicPartition, wanted: int, delivered: int) -> None:
         """Once may be what was fetched before the last seek; twice is a hole in the log."""
@@ -396,37 +363,26 @@ class _Reader:
 
     async def _apply_batches(self, batches: Sequence[Batch]) -> None:
         """Apply batches of one topic together; where that fails each alone, to see which it is."""
-        if len(batches) > 1:
-            try:
-                await self._to.apply(batches)
-            except Fenced:
-                pass
-            except STORE_ERRORS as error:
-                self._take_less(error, batches)
-            else:
-                for batch in batches:
-                    self._go_on(batch)
-                return
+        if len(batches) > 1 and await self._try(batches) is None:
+            return
         for batch in batches:
-            await self._apply_batch(batch)
+            error = await self._try([batch])
+            if error is not None:
+                reason = "fenced" if isinstance(error, Fenced) else "store"
+                self._hold(TopicPartition(batch.topic, batch.partition), reason, cause=error)
 
-    async def _apply_batch(self, batch: Batch) -> None:
-        place = TopicPartition(batch.topic, batch.partition)
+    async def _try(self, batches: Sequence[Batch]) -> Exception | None:
+        """Apply batches in one transaction and go on behind them, or return what forbade it."""
         try:
-            await self._to.apply([batch])
-        except Fenced:
-            self._hold(place, "fenced")
-        except STORE_ERRORS as error:
-            self._take_less(error, [batch])
-            self._hold(place, "store", cause=error)
-        else:
+            await self._to.apply(batches)
+        except (Fenced, *STORE_ERRORS) as error:
+            if not isinstance(error, Fenced | OSError):  # Postgres ended what took so long
+                records = sum(len(batch.records) for batch in batches)
+                self._records_max = max(POLL_RECORDS_MIN, min(self._records_max, records) // 2)
+            return error
+        for batch in batches:
             self._go_on(batch)
-
-    def _take_less(self, error: BaseException, batches: Sequence[Batch]) -> None:
-        """Poll fewer records where Postgres was there, and ended what took so long."""
-        if not isinstance(error, OSError):
-            records = sum(len(batch.records) for batch in batches)
-            self._records_max = max(POLL_RECORDS_MIN, min(self._records_max, records) // 2)
+        return None
 
     def _go_on(self, batch: Batch) -> None:
         """Want the record after a batch that was applied."""

@@ -15,17 +15,11 @@ from schemas.envelope import read_event
 from schemas.events import TOPIC_OF_KIND, entity_of
 from services.billing.consumer import READING as BILLING
 from services.consuming import Applying
-from services.folding import (
-    SQL,
-    Reading,
-    _columns,
-    advance,
-    append_facts,
-    load_offsets,
-    rebuild,
-)
+from services.directories import DIRECTORY_KINDS
+from services.folding import SQL, Reading, load_offsets, rebuild
 from services.kafka import ensure_topics, log_ends
 from services.log_applying import Batch
+from services.log_facts import advance, append_facts, columns
 from services.log_health import Health
 from services.log_reader import read_log
 from services.log_records import Parked, fact_row, read_record
@@ -69,14 +63,14 @@ class FactsOnly(Timed):
     async def _do(self, batches: Sequence[Batch]) -> None:
         async with self._connection() as conn, conn.transaction():
             await advance(conn, batches)
-            await append_facts(conn, self._reading, batches)
+            await append_facts(conn, self._reading.kinds | DIRECTORY_KINDS, batches)
 
 
 async def write(conn: Any, batch: Batch, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write one poll's facts behind the fence."""
     async with conn.transaction():
         await advance(conn, [batch])
-        await conn.execute(SQL.insert_facts, *_columns(rows))
+        await conn.execute(SQL.insert_facts, *columns(rows))
 
 
 class Sizes(NamedTuple):
@@ -351,7 +345,7 @@ async def _bulk(ground: Ground, settings: Settings) -> Iterator[Figure]:
                     part = rows[start : start + size]
                     if how == "insert":
                         async with conn.transaction():
-                            await conn.execute(SQL.insert_facts, *_columns(part))
+                            await conn.execute(SQL.insert_facts, *columns(part))
                     else:
                         await owner.copy_records_to_table("fact", records=part, columns=names)
                 rates.setdefault((how, size), []).append(count / (time.perf_counter() - began))
