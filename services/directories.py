@@ -63,23 +63,23 @@ class Timelines(NamedTuple):
 
 async def load_directory(conn: Connection, firm_id: str) -> Directory:
     """Load all that is known of a firm: itself, None while unknown, and its placements."""
-    firm = await conn.fetchval(SQL.load_firm, firm_id)
+    firm = await load_firm(conn, firm_id)
     placements = await conn.fetch(SQL.load_placements_of_firm, firm_id)
     return Directory(
-        None if firm is None else _firm(firm),
+        firm,
         {row["placement_id"]: _placement(row["state"]) for row in placements},
     )
 
 
 async def load_firm(conn: Connection, firm_id: str) -> Firm | None:
     """Load what is known of a firm itself; None while unknown."""
-    firms = await conn.fetch(SQL.load_firms, [firm_id])
-    return _firm(firms[0]["state"]) if firms else None
+    state = await conn.fetchval(SQL.load_firm, firm_id)
+    return None if state is None else _firm(state)
 
 
 async def knows_firm(conn: Connection, firm_id: str) -> bool:
     """Say whether the directory has told us of a firm."""
-    return bool(await conn.fetch(SQL.load_firms, [firm_id]))
+    return await load_firm(conn, firm_id) is not None
 
 
 async def share_timelines(conn: Connection, facts: Mapping[EntityKey, Sequence[Fact]]) -> Timelines:

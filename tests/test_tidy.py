@@ -1,6 +1,7 @@
 """The house rules that a program can hold: imports, what a pure room may touch, sizes, words."""
 
 import ast
+import importlib
 import re
 import subprocess
 from collections.abc import Iterator
@@ -184,6 +185,23 @@ def test_sql_lives_in_sql_files_and_stores():
         if pattern.search(path.read_text())
     ]
     assert strays == []
+
+
+def test_every_statement_that_is_asked_for_is_there():
+    """A name is looked up when it is used, which may be on a path that is seldom taken."""
+    asked = 0
+    for path in product():
+        if path.name == "__main__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+                continue
+            if node.value.id in {"SQL", "_SQL"}:
+                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                statements = getattr(importlib.import_module(module), node.value.id)
+                assert node.attr in statements, f"{path}: {node.attr}"
+                asked += 1
+    assert asked > 100
 
 
 def test_no_unfinished_marks_and_no_silenced_rule_without_a_reason():
