@@ -18,7 +18,7 @@ async def test_a_month_run_asked_for_while_kafka_is_away_is_told_to_come_again(s
         url = server.make_url("/v1/runs")
         async with http.post(url, json={"period": "2026-07"}, headers=headers) as answer:
             told = await answer.json()
-            assert (answer.status, told["code"]) == (503, "unavailable")
+            assert (answer.status, told["code"]) == (503, "log_unreached")
             assert int(answer.headers["Retry-After"]) > 0
     await server.close()
     conn = await connect(settings, "billing", "writer")

@@ -43,7 +43,8 @@ class Racers:
         url = self.billing.server.make_url(path)
         async with self.billing.session.request(method, url, json=body, headers=headers) as answer:
             self.answers[answer.status] += 1
-            assert answer.status in {200, 202, 409}, await answer.text()
+            # 404: the directory is being read again, and has not told of the firm yet.
+            assert answer.status in {200, 202, 404, 409}, await answer.text()
             return await answer.json()
 
     def firm(self) -> str:

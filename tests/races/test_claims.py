@@ -86,7 +86,10 @@ async def test_versions_of_terms_that_are_set_at_once_have_numbers_of_their_own(
 async def test_a_firm_whose_draft_fails_is_told_and_stops_no_other(billing, owner):
     await two_firms(billing)
     await billing.run_and_issue("2026-07", "2026-08-05")
-    await owner.execute("delete from billing.entity where firm_id = 'firm-1' and kind = 'entry'")
+    await owner.execute(
+        "delete from billing.entity where firm_id = 'firm-1' and kind = 'entry';"
+        "delete from billing.entry where firm_id = 'firm-1'"
+    )
     await put(billing.settings, [of_firm(entry("b", 30, at=60_000), "firm-2")])
     run = await billing.run("2026-08")
     assert outcomes(run) == {"firm-1": "failed", "firm-2": "document"}
