@@ -36,7 +36,7 @@ faults: $(STAMP) ## schedules of crashes, pauses and cuts by the hundred; long r
 fuzz: $(STAMP) ## every published call, strings of bytes and forged tokens by the hundred thousand; half an hour
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal tests/fuzz/long_calls.py tests/fuzz/long_bytes.py tests/fuzz/long_tokens.py
 
-bench: $(STAMP) $(PEERS)/.installed ## our speed beside that of the parts and of peers; a quarter of an hour
+bench: $(STAMP) $(PEERS)/.installed ## our speed beside that of the parts and of peers; five minutes
 	@$(BIN)/python -m tests.bench
 
 $(PEERS)/.installed: requirements/peers.txt
