@@ -102,7 +102,11 @@ def _split_lines(body: bytes) -> Iterator[bytes]:
 
 
 def _split_array(body: bytes) -> Iterator[bytes]:
-    """Yield the slice of each element: what is wrong inside one is that event's own matter."""
+    """Yield the slice of each element: what is wrong inside one is that event's own matter.
+
+    What follows a whole value without a comma is not: taken for a part of it, it would move the
+    places of all events behind it.
+    """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:

@@ -174,7 +174,10 @@ def lines_of(body: bytes) -> list[bytes]:
 
 
 def elements_of(body: bytes) -> list[bytes] | None:
-    """The elements of an array by its brackets and quotes alone; None for what is no array."""
+    """The elements of an array by its brackets and quotes; None for what is no array.
+
+    Two values that no comma parts are no element: their sender meant two.
+    """
     try:
         text = body.decode("utf-8").strip(" \t\r\n")
     except UnicodeDecodeError:
@@ -185,7 +188,15 @@ def elements_of(body: bytes) -> list[bytes] | None:
     parts = [text[left + 1 : right].strip(" \t\r\n") for left, right in pairwise(marks)]
     if parts == [""]:
         return []
-    return [part.encode() for part in parts] if all(parts) else None
+    return [part.encode() for part in parts] if all(map(_is_one, parts)) else None
+
+
+def _is_one(part: str) -> bool:
+    """Say whether a part is one value, whole or broken, and not a whole one with more after it."""
+    try:
+        return bool(part) and json.JSONDecoder().raw_decode(part)[1] == len(part)
+    except (ValueError, RecursionError):
+        return True
 
 
 def _marks(text: str) -> list[int] | None:

@@ -85,6 +85,8 @@ def test_an_array_is_cut_at_its_elements_even_where_one_is_unsound(body, items):
         b"[{},]",
         b"[,{}]",
         b"[{} {}]",
+        b'[{}, "a""b"]',
+        b'[{}, "a" x]',
         b"[{}] x",
         b"[{}][{}]",
         b'[{"a":1]}',
