@@ -162,6 +162,16 @@ def test_a_review_of_an_earlier_attempt_counts_and_moves_nothing():
     assert [review.outcome for review in task.reviews] == ["changes_requested", "accepted"]
 
 
+# Accepted by nobody in time, reopened, and handed in again.
+SECOND_ATTEMPT = (
+    (0, "requested"),
+    (1, "submitted"),
+    (2, "timeout"),
+    (3, "reopened"),
+    (4, "submitted", {"attempt": 2}),
+)
+
+
 def test_a_timeout_that_a_person_overtook_is_as_never_sent():
     late = task_of(
         (0, "requested"),
@@ -177,11 +187,7 @@ def test_a_timeout_that_a_person_overtook_is_as_never_sent():
 
 def test_a_timeout_of_another_attempt_stays():
     task = task_of(
-        (0, "requested"),
-        (1, "submitted"),
-        (2, "timeout"),
-        (3, "reopened"),
-        (4, "submitted", {"attempt": 2}),
+        *SECOND_ATTEMPT,
         (5, "reviewed", {"attempt": 2}),
     )
     assert [review.mode for review in task.reviews] == ["auto_timeout", "attorney"]
@@ -474,11 +480,7 @@ def test_equal_places_that_one_reader_sees_are_one_value():
 
 def test_a_later_review_by_a_person_decides_before_an_earlier_timeout():
     task = task_of(
-        (0, "requested"),
-        (1, "submitted"),
-        (2, "timeout"),
-        (3, "reopened"),
-        (4, "submitted", {"attempt": 2}),
+        *SECOND_ATTEMPT,
         (5, "reviewed", {"attempt": 2, "outcome": "changes_requested"}),
     )
     found = seen(task, NOWHERE)

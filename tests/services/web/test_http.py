@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.postgres import connect
-from services.settings import Settings, SettingsRefused
+from services.settings import SettingsRefused
 from services.web.auth import NewToken, create_token
 from services.web.http import (
     Limits,
@@ -185,16 +185,6 @@ async def running(settings, limits=None, routes=ROUTES, checks=None):
         yield Door(*ports.result(), client, stop, task)
     stop.set()
     await task
-
-
-@pytest.fixture
-def plain():
-    """Settings of a service whose database is never asked."""
-    return Settings(
-        database_url="postgresql://o:p@127.0.0.1:9/none",
-        database_role_password="-",
-        token_pepper="-",
-    )
 
 
 @pytest.fixture

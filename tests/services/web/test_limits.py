@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from services.settings import Settings
 from services.web.crowd import Crowd, Stage
 from services.web.deadlines import Limits
 from services.web.http import Route, json_response, read_raw
@@ -56,16 +55,6 @@ class Held:
         async with asyncio.timeout(5):
             while self.entered < count:  # noqa: ASYNC110 (nobody sets an event for it)
                 await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-def plain():
-    """Settings of a service whose database is never asked."""
-    return Settings(
-        database_url="postgresql://o:p@127.0.0.1:9/none",
-        database_role_password="-",
-        token_pepper="-",
-    )
 
 
 @asynccontextmanager
