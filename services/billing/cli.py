@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ POLL_SECONDS = 0.3
 SHOWN = 5
 UNDRAFTED = ("unknown_firm", "failed")
 REPLAYED = 10  # firms a call
+LISTED = 500  # entries a call
 
 app = typer.Typer()
 bill = typer.Typer(no_args_is_help=True, help="Month runs and invoices.")
@@ -316,9 +317,18 @@ def list_timesheet(
     as_json: AsJson = False,
 ) -> None:
     """List a firm's entries of some dates."""
-    found = _call("GET", f"/v1/firms/{firm}/timesheets", query={"from": since, "to": until})
-    shown = tables.timesheet_table(found["entries"]) if found["entries"] else "no entries"
-    show(found, [shown], as_json=as_json)
+    entries = list(_entries(firm, {"from": since, "to": until, "limit": str(LISTED)}))
+    shown = tables.timesheet_table(entries) if entries else "no entries"
+    show({"entries": entries}, [shown], as_json=as_json)
+
+
+def _entries(firm: str, query: dict[str, str]) -> Iterator[Any]:
+    while True:
+        page = _call("GET", f"/v1/firms/{firm}/timesheets", query=query)
+        yield from page["entries"]
+        if page["next"] is None:
+            return
+        query = {**query, "cursor": page["next"]}
 
 
 @timesheet.command("approve")

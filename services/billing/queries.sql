@@ -39,6 +39,22 @@ select entry_id, placement_id, version, extract(epoch from started_at)::bigint,
        extract(epoch from ended_at)::bigint, seconds, service_date, work
 from entry where firm_id = $1;
 
+-- name: list_timesheet
+-- A page of a firm's entries of some service dates, after a place, with whether each is approved in
+-- the version that stands.
+select e.entry_id, e.version, e.placement_id, e.assistant_id, e.state ->> 'status' as status,
+       e.service_date, e.seconds,
+       exists (select from approval a where (a.firm_id, a.entry_id, a.version)
+                                          = (e.firm_id, e.entry_id, e.version)) as approved
+from entry e
+where e.firm_id = $1 and e.service_date between $2 and $3
+  and (e.service_date, e.entry_id) > ($4, $5)
+order by e.service_date, e.entry_id limit $6;
+
+-- name: list_versions
+-- The versions that stand of a firm's entries of some service dates.
+select entry_id, version from entry where firm_id = $1 and service_date between $2 and $3;
+
 -- name: load_failed
 -- A firm's entries whose last fold failed.
 select entity_id from entity where firm_id = $1 and kind = 'entry' and failed is not null;

@@ -80,14 +80,21 @@ async def load_entries(
 
 async def load_outlines(conn: Connection, firm_id: str) -> dict[str, Outline]:
     """Load the outlines of a firm's entries as folded of all that has come, by id."""
-    rows = await conn.fetch(SQL.load_outlines, firm_id)
-    found = {row[0]: Outline(*row) for row in rows}
-    unread = [entry_id for entry_id, known in found.items() if known.version is None]
-    if unread:  # written before there were outlines
-        for book in (await load_entries(conn, firm_id, unread)).values():
-            if (known := outline(book)) is not None:
-                found[book.entry_id] = known
-    return found
+    return {row[0]: Outline(*row) for row in await conn.fetch(SQL.load_outlines, firm_id)}
+
+
+async def list_timesheet(
+    conn: Connection, firm_id: str, since: date, until: date, after: tuple[date, str], limit: int
+) -> list[asyncpg.Record]:
+    """List some of a firm's entries of [since, until] that come after a service date and an id."""
+    return await conn.fetch(SQL.list_timesheet, firm_id, since, until, *after, limit)
+
+
+async def list_versions(
+    conn: Connection, firm_id: str, since: date, until: date
+) -> set[tuple[str, str]]:
+    """List a firm's entries of [since, until], each with the version that stands."""
+    return {(row[0], row[1]) for row in await conn.fetch(SQL.list_versions, firm_id, since, until)}
 
 
 async def load_failed(conn: Connection, firm_id: str) -> set[str]:

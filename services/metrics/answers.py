@@ -10,10 +10,10 @@ from pydantic_core import PydanticCustomError
 from services.metrics.cohorts import Clock, Dimension, PhaseName, Unit, Window
 from services.metrics.figures import Figure, Granularity
 from services.metrics.scorecards import Card, Notices
+from services.web.pages import Cursor, Limit
 
 SPAN_DAYS_MAX: Final = 731
 WINDOWS_MAX: Final = 400
-PAGE_MAX: Final = 500
 EARLIEST: Final = date(2000, 1, 1)
 LATEST: Final = date(2100, 1, 1)
 
@@ -116,8 +116,8 @@ class MembersQuery(SpanQuery):
     clock: Clock = Field("wall", description="The clock of `seconds`.")
     placement: FirmId | None = Field(None, description="Those of one placement only.")
     task_type: str | None = Field(None, max_length=64, description="Those of one type only.")
-    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = 100
-    cursor: str | None = Field(None, max_length=1_000, description="`next` of the page before.")
+    limit: Limit = 100
+    cursor: Cursor | None = None
 
 
 class MetricPath(BaseModel):

@@ -1,7 +1,5 @@
 """The calls of metrics: figures, the tasks behind them, scorecards, definitions."""
 
-import base64
-import json
 from datetime import UTC, datetime
 from typing import Final, get_args
 
@@ -39,9 +37,10 @@ from services.web.http import (
     path_of,
     query_of,
 )
+from services.web.pages import next_link, read_cursor, write_cursor
 
 assert get_args(MetricName) == tuple(DEFINITIONS), "every metric can be asked for by its name"
-_Place = tuple[str, str, str, str]
+PLACE_PARTS: Final = 4
 
 
 async def get_figures(request: web.Request) -> web.StreamResponse:
@@ -81,7 +80,7 @@ async def get_members(request: web.Request) -> web.StreamResponse:
     """Answer with the tasks, escalations or entries that a figure was made of."""
     path, query = path_of(request, MetricPath), query_of(request, MembersQuery)
     definition = DEFINITIONS[path.metric]
-    after = None if query.cursor is None else _read_cursor(query.cursor)
+    after = None if query.cursor is None else read_cursor(query.cursor, PLACE_PARTS)
     async with firm_view(request, path.firm, "read_metric_tasks") as conn:
         firm = await _known(conn, path.firm)
         work = await load_work(conn, firm, query.span, [definition], _this_minute())
@@ -90,10 +89,7 @@ async def get_members(request: web.Request) -> web.StreamResponse:
     asked = sorted((m for m in members if _is_asked(m, query)), key=_place)
     rest = [m for m in asked if after is None or _place(m) > after]
     page = rest[: query.limit]
-    following = _write_cursor(_place(page[-1])) if len(rest) > len(page) else None
-    link = {}
-    if following is not None:
-        link = {"Link": f'<{request.rel_url.update_query(cursor=following)}>; rel="next"'}
+    following = write_cursor(_place(page[-1])) if len(rest) > len(page) else None
     return json_response(
         request,
         MembersAnswer(
@@ -104,7 +100,7 @@ async def get_members(request: web.Request) -> web.StreamResponse:
             next=following,
             data_as_of=data_as_of,
         ),
-        headers=link,
+        headers=next_link(request, following),
     )
 
 
@@ -186,32 +182,10 @@ def _is_asked(member: Member, query: MembersQuery) -> bool:
     )
 
 
-def _place(member: Member) -> _Place:
+def _place(member: Member) -> tuple[str, ...]:
     """Say where a member stands in the list: what a cursor names."""
     at = "" if member.at is None else member.at.isoformat()
     return member.day.isoformat(), at, member.kind, member.subject_id
-
-
-def _write_cursor(place: _Place) -> str:
-    raw = json.dumps(place, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> _Place:
-    """Read a cursor. Raises Problem 422 for one that no page gave."""
-    try:
-        found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        day, at, kind, subject_id = found
-        if all(isinstance(part, str) for part in found):
-            return day, at, kind, subject_id
-    except (ValueError, TypeError):
-        pass
-    raise Problem(
-        422,
-        "invalid_query",
-        "The query is not what this call takes",
-        errors=[Fault("/query/cursor", "bad_cursor", "the `next` of a page of this call")],
-    )
 
 
 def _item(member: Member) -> MemberItem:

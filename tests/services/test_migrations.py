@@ -1,7 +1,10 @@
 """Migrations: once, again, side by side, and by an owner who is no superuser."""
 
+import json
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -111,8 +114,9 @@ async def test_roles_log_in_by_password_only(settings):
         await connect(wrong, "billing", "firm")
 
 
-def test_an_owner_who_may_create_roles_needs_to_be_no_superuser():
-    """On a cluster of one's own superuser there is nothing to prove: this owner has less."""
+@pytest.fixture
+def owned() -> Iterator[Settings]:
+    """Give an empty database of an owner who may create roles and is no superuser."""
     admin = addresses()["postgres"]
     owner = f"owner_{secrets.token_hex(4)}"
     name = f"db_{owner}"
@@ -130,22 +134,62 @@ def test_an_owner_who_may_create_roles_needs_to_be_no_superuser():
             "select rolname from pg_roles where rolname ~ '^turnsheet_'"
         ).fetchall():
             conn.execute(
-                sql.SQL("grant {} to {} with admin option").format(
+                sql.SQL("grant {} to {} with admin true, inherit false").format(
                     sql.Identifier(row[0]), sql.Identifier(owner)
                 )
             )
-    try:
-        place = parts.netloc.rpartition("@")[2]
-        mine = Settings(
-            database_url=urlunsplit(parts._replace(netloc=f"{owner}:pw@{place}", path=f"/{name}")),
-            database_role_password=ROLE_PASSWORD,
-        )
-        migrate(mine)
-        first = shape(mine)
-        migrate(mine)
-        assert shape(mine) == first != []
-    finally:
-        with psycopg.connect(admin, autocommit=True) as conn:
-            conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
-            conn.execute(sql.SQL("drop owned by {}").format(sql.Identifier(owner)))
-            conn.execute(sql.SQL("drop role {}").format(sql.Identifier(owner)))
+    place = parts.netloc.rpartition("@")[2]
+    yield Settings(
+        database_url=urlunsplit(parts._replace(netloc=f"{owner}:pw@{place}", path=f"/{name}")),
+        database_role_password=ROLE_PASSWORD,
+    )
+    with psycopg.connect(admin, autocommit=True) as conn:
+        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        conn.execute(sql.SQL("drop owned by {}").format(sql.Identifier(owner)))
+        conn.execute(sql.SQL("drop role {}").format(sql.Identifier(owner)))
+
+
+def test_an_owner_who_may_create_roles_needs_to_be_no_superuser(owned):
+    """On a cluster of one's own superuser there is nothing to prove: this owner has less."""
+    migrate(owned)
+    first = shape(owned)
+    migrate(owned)
+    assert shape(owned) == first != []
+
+
+def test_entries_of_before_there_were_outlines_get_theirs(owned):
+    migrate(owned)
+    state = {
+        "version": "v1",
+        "started_at": "2026-07-01T14:00:00Z",
+        "ended_at": "2026-07-01T14:30:00Z",
+        "duration_seconds": 1800,
+    }
+    bare = {"version": "v2", "started_at": None, "ended_at": None, "duration_seconds": None}
+    rows = [
+        ("a", json.dumps(state), json.dumps([{"service_date": "2026-07-01"}])),
+        ("b", json.dumps(bare), "[]"),
+    ]
+    superuser = urlsplit(addresses()["postgres"])._replace(path=urlsplit(owned.database_url).path)
+    with psycopg.connect(urlunsplit(superuser)) as conn:
+        conn.execute("set search_path to billing")
+        conn.execute("drop index entry_of_date")
+        conn.execute("alter table entry alter version drop not null, alter seconds drop not null")
+        conn.execute("update schema_version set version_num = '0005'")
+        with conn.cursor() as cursor:
+            cursor.executemany(
+                "insert into entry (firm_id, entry_id, placement_id, state, segments)"
+                " values ('firm-1', %s, 'pl-1', %s, %s)",
+                rows,
+            )
+    migrate(owned)
+    with psycopg.connect(urlunsplit(superuser)) as conn:
+        found = conn.execute(
+            "select entry_id, version, started_at, ended_at, seconds, service_date, work"
+            " from billing.entry order by 1"
+        ).fetchall()
+    start = datetime(2026, 7, 1, 14, tzinfo=UTC)
+    assert found == [
+        ("a", "v1", start, start + timedelta(minutes=30), 1800, date(2026, 7, 1), None),
+        ("b", "v2", None, None, 0, None, None),
+    ]

@@ -67,7 +67,7 @@ ROUTES: Final = (
           "Add a version of a firm's terms", request=TermsIn, response=TermsAnswer),
     Route("GET", "/v1/firms/{firm}/timesheets", get_timesheets, "timesheets:read",
           "A firm's entries and whether they are approved", query=TimesheetQuery,
-          response=TimesheetAnswer),
+          response=TimesheetAnswer, headers=(("Link", "The next page, when there is one."),)),
     Route("POST", "/v1/firms/{firm}/timesheets/approve", approve_timesheets, "timesheets:approve",
           "Approve entry versions", request=ApproveIn, response=ApprovedAnswer),
     Route("POST", "/v1/runs", post_run, "bills:run", "Begin a month run", request=RunIn,

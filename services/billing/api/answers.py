@@ -84,9 +84,10 @@ class TimesheetEntry:
 
 @dataclass(frozen=True, slots=True)
 class TimesheetAnswer:
-    """A firm's entries of some service dates, by date and id."""
+    """A firm's entries of some service dates, by date and id; `next` is the next page's cursor."""
 
     entries: tuple[TimesheetEntry, ...]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from datetime import date
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from schemas.fields import Id
 from services.billing import store
 from services.billing.api.common import Body, require_known
-from services.billing.books import BookEntry
 from services.postgres import (
     append_audit,
     firm_transaction,
@@ -18,13 +18,13 @@ from services.postgres import (
 from services.web.http import (
     FIRM_POOL,
     OFFICE_POOL,
-    Problem,
     body_of,
     firm_view,
     json_response,
     principal_of,
     query_of,
 )
+from services.web.pages import Cursor, Limit, bad_cursor, next_link, read_cursor, write_cursor
 
 
 class Pair(Body):
@@ -41,50 +41,66 @@ class ApproveIn(Body):
     from_date: date | None = None
     to_date: date | None = None
 
+    @model_validator(mode="after")
+    def both_dates(self) -> "ApproveIn":
+        """Refuse one date without the other, and dates the wrong way round."""
+        if (self.from_date is None) != (self.to_date is None):
+            raise PydanticCustomError("date_missing", "give both from_date and to_date")
+        if self.from_date and self.to_date and self.to_date < self.from_date:
+            raise PydanticCustomError("date_order", "to_date must not be before from_date")
+        return self
+
 
 class TimesheetQuery(Body):
-    """Which service dates, the last one included."""
+    """Which service dates, the last one included, and which page of them."""
 
     from_: date = Field(alias="from")
     to: date
+    limit: Limit = 100
+    cursor: Cursor | None = None
 
-
-def _service_date(book: BookEntry) -> date | None:
-    return book.segments[0].service_date if book.segments else None
+    @model_validator(mode="after")
+    def in_order(self) -> "TimesheetQuery":
+        """Refuse dates the wrong way round."""
+        if self.to < self.from_:
+            raise PydanticCustomError("date_order", "to must not be before from")
+        return self
 
 
 async def get_timesheets(request: web.Request) -> web.StreamResponse:
     """Show a firm's entries of some service dates, with the version that an approval names."""
     firm_id, asked = request.match_info["firm"], query_of(request, TimesheetQuery)
+    after = (asked.from_, "") if asked.cursor is None else _read_place(asked.cursor)
     async with firm_view(request, firm_id, "read_timesheets") as conn:
         await require_known(conn, firm_id)
-        books = await store.load_entries(conn, firm_id)
-        approved = await store.load_approvals(conn, firm_id, await store.read_clock(conn))
-    rows = [
-        {
-            "entry_id": book.entry_id,
-            "version": book.entry.version,
-            "placement_id": book.entry.placement_id,
-            "assistant_id": book.segments[0].assistant_id if book.segments else None,
-            "status": book.entry.status,
-            "service_date": day.isoformat(),
-            "seconds": sum(segment.seconds for segment in book.segments),
-            "approved": (book.entry_id, book.entry.version) in approved,
-        }
-        for book in books.values()
-        if book.entry is not None and (day := _service_date(book)) is not None
-        and asked.from_ <= day <= asked.to
-    ]  # fmt: skip
-    rows.sort(key=lambda row: (row["service_date"], row["entry_id"]))
-    return json_response(request, {"entries": rows})
+        rows = await store.list_timesheet(
+            conn, firm_id, asked.from_, asked.to, after, asked.limit + 1
+        )
+    page = rows[: asked.limit]
+    following = None
+    if len(rows) > len(page):
+        following = write_cursor((page[-1]["service_date"].isoformat(), page[-1]["entry_id"]))
+    entries = [{**row, "service_date": row["service_date"].isoformat()} for row in page]
+    return json_response(
+        request,
+        {"entries": entries, "next": following},
+        headers=next_link(request, following),
+    )
+
+
+def _read_place(cursor: str) -> tuple[date, str]:
+    """Read after which date and entry a page begins. Raises Problem 422."""
+    day, entry_id = read_cursor(cursor, 2)
+    try:
+        return date.fromisoformat(day), entry_id
+    except ValueError:
+        raise bad_cursor() from None
 
 
 async def approve_timesheets(request: web.Request) -> web.StreamResponse:
     """Approve entry versions, or all that stand on some dates, expanded at this moment."""
     firm_id, told = request.match_info["firm"], body_of(request, ApproveIn)
     principal = principal_of(request)
-    if (told.from_date is None) != (told.to_date is None):
-        raise Problem(422, "approval_dates", "Give both from_date and to_date")
     opened = (
         office_transaction(request.app[OFFICE_POOL], principal, "approve_time", firm_id=firm_id)
         if principal.sees_all_firms
@@ -94,10 +110,7 @@ async def approve_timesheets(request: web.Request) -> web.StreamResponse:
         await require_known(conn, firm_id)
         pairs = {(pair.entry_id, pair.version) for pair in told.entries}
         if told.from_date is not None and told.to_date is not None:
-            for book in (await store.load_entries(conn, firm_id)).values():
-                day = _service_date(book)
-                if book.entry is not None and day and told.from_date <= day <= told.to_date:
-                    pairs.add((book.entry_id, book.entry.version))
+            pairs |= await store.list_versions(conn, firm_id, told.from_date, told.to_date)
         await store.append_approvals(conn, firm_id, sorted(pairs), actor=principal.id)
         if not principal.sees_all_firms:
             await append_audit(
