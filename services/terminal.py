@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
+from rich.progress import Progress
 
 from schemas.periods import Month
 
@@ -16,6 +17,11 @@ WIDTH: Final = 100  # where the output is no terminal
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def bar() -> Progress:
+    """Show how far long work is, gone when it is done; nothing where nobody watches."""
+    return Progress(console=err, transient=True, disable=not err.is_terminal)
 
 
 def read_id(text: str) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import Progress
 
 from services.billing import tables
 from services.client import CallRefused, call
 from services.settings import load
-from services.terminal import AsJson, Firm, err, read_day, read_id, read_month, show
+from services.terminal import AsJson, Firm, bar, read_day, read_id, read_month, show
 
 POLL_SECONDS = 0.3
 SHOWN = 5
@@ -94,16 +93,16 @@ def run(
 
 def _replay(run_id: str, firms: list[str] | None, *, as_json: bool) -> None:
     """Compare a past run with its replay, some firms a call, with a bar."""
-    found = _call("GET", f"/v1/runs/{run_id}")
+    found = _call("GET", f"/v1/runs/{run_id}", query={"reports": "false"})
     wanted = [item["firm_id"] for item in found["firms"] if not firms or item["firm_id"] in firms]
     if unknown := set(firms or ()) - set(wanted):
         raise CallRefused(f"not in this run: {', '.join(sorted(unknown))}")
     replayed: list[Any] = []
-    with Progress(console=err, transient=True) as bar:
-        task = bar.add_task("replaying firms", total=len(wanted))
+    with bar() as shown:
+        task = shown.add_task("replaying firms", total=len(wanted))
         for query in _replay_pages(wanted, whole=not firms):
             replayed += _call("GET", f"/v1/runs/{run_id}/replay", query=query)["firms"]
-            bar.update(task, completed=len(replayed))
+            shown.update(task, completed=len(replayed))
     told = {"run_id": run_id, "period": found["period"], "cut": found["cut"], "firms": replayed}
     show(told, [tables.replay_table(told)], as_json=as_json)
     if any(item["state"] != "same" for item in replayed):
@@ -123,16 +122,16 @@ def _replay_pages(wanted: list[str], *, whole: bool) -> Iterable[dict[str, str]]
 def _follow(begun: Any) -> Any:
     """Watch a run to its end, with a bar once its firms are known."""
     found = begun
-    with Progress(console=err, transient=True) as bar:
-        task = bar.add_task("waiting until the log is applied", total=None)
+    with bar() as shown:
+        task = shown.add_task("waiting until the log is applied", total=None)
         while found["state"] != "done":
             time.sleep(POLL_SECONDS)
-            found = _call("GET", f"/v1/runs/{begun['run_id']}")
+            found = _call("GET", f"/v1/runs/{begun['run_id']}", query={"reports": "false"})
             if found["state"] != "waiting":
                 done = sum(item["state"] == "done" for item in found["firms"])
                 total = len(found["firms"])
-                bar.update(task, description="drafting firms", total=total, completed=done)
-    return found
+                shown.update(task, description="drafting firms", total=total, completed=done)
+    return _call("GET", f"/v1/runs/{begun['run_id']}")
 
 
 @bill.command()
@@ -173,7 +172,7 @@ def issue(
     period: Period = None,
     as_json: AsJson = False,
 ) -> None:
-    """Issue an approved invoice, or all of a month.
+    """Issue an approved invoice, or all of a month; firms with nothing to bill are settled too.
 
     They get their numbers, and never change again.
     """
@@ -182,19 +181,43 @@ def issue(
         issued = [_call("POST", f"/v1/invoices/{invoice}/issue", body)]
         show(issued, [tables.invoices_table(issued)], as_json=as_json)
         return
-    listed = _invoices({"period": _needed(period)})
-    runs = sorted({item["run_id"] for item in listed if item["state"] == "approved"})
-    if not runs:
-        raise CallRefused("nothing of this month is approved: see `turnsheet bill list`")
-    answers = [_call("POST", f"/v1/runs/{run_id}/issue", body) for run_id in runs]
+    answers = list(_issue_month(_needed(period), body))
     issued = [item for answer in answers for item in answer["issued"]]
     without = [firm for answer in answers for firm in answer["settled_without_document"]]
     refused = [one for answer in answers for one in answer["refused"]]
+    if not (issued or without or refused):
+        raise CallRefused("nothing of this month is approved: see `turnsheet bill list`")
     words = [f"settled without a document: {', '.join(without)}"] if without else []
     words += [f"{one['firm_id']}: {one['detail']}" for one in refused]
     show(answers, [tables.invoices_table(issued), *words], as_json=as_json)
     if refused:
         raise typer.Exit(1)
+
+
+def _issue_month(period: str, body: dict[str, str]) -> Iterator[Any]:
+    """Issue what the runs of a month have ready, the newest run first, with a bar."""
+    runs = _call("GET", "/v1/runs", query={"period": period})["runs"]
+    with bar() as shown:
+        task = shown.add_task("issuing", total=None)
+        for item in runs:
+            if item["dry_run"] or item["state"] != "done":
+                continue
+            query: dict[str, str] = {}
+            while True:
+                answer = _call("POST", f"/v1/runs/{item['run_id']}/issue", body, query=query)
+                settled = answer["issued"], answer["settled_without_document"], answer["refused"]
+                shown.update(task, advance=sum(map(len, settled)), total=item["firms"])
+                yield answer
+                if answer["next"] is None:
+                    break
+                query = {"after": answer["next"]}
+
+
+@bill.command()
+def withdraw(invoice: Invoice, as_json: AsJson = False) -> None:
+    """Take an approval back, so that a new run may replace the draft."""
+    found = _call("POST", f"/v1/invoices/{invoice}/withdraw")
+    show(found, [tables.invoices_table([found])], as_json=as_json)
 
 
 @bill.command("list")
@@ -252,25 +275,25 @@ def list_rates(as_json: AsJson = False) -> None:
 
 @rates.command("set")
 def set_rate(
-    country: Annotated[str, typer.Option(help="The country of work, like PH.")],
     rate: Annotated[str, typer.Option(help="The rate an hour, like 9.00.")],
     since: Annotated[str, typer.Option("--from", parser=read_day, help="From this date on.")],
+    country: Annotated[
+        str | None, typer.Option(help="The country of work, like PH; not for a placement.")
+    ] = None,
     role: Annotated[str, typer.Option(help="The role.")] = "legal_assistant",
+    phase: Annotated[str | None, typer.Option(help="Only in this phase, like trial.")] = None,
     currency: Annotated[str, typer.Option(help="The currency.")] = "USD",
     firm: Annotated[str | None, typer.Option(parser=read_id, help="Only for this firm.")] = None,
     placement: Annotated[
-        str | None, typer.Option(parser=read_id, help="Only for this placement.")
+        str | None,
+        typer.Option(parser=read_id, help="Only for this placement, wherever it works."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a rate on the card; the old one ends where the new one begins."""
-    told = {
-        "country": country,
-        "role": role,
-        "rate": rate,
-        "currency": currency,
-        "valid_from": since,
-    }
+    told = {"role": role, "rate": rate, "currency": currency, "valid_from": since}
+    told |= {"country": country} if country else {}
+    told |= {"phase": phase} if phase else {}
     told |= {"firm_id": firm} if firm else {}
     told |= {"placement_id": placement} if placement else {}
     found = _call("PUT", "/v1/rate-cards", told)
@@ -295,10 +318,20 @@ def set_terms(
     ] = "required",
     increment: Annotated[int, typer.Option(help="Minutes: 0, 6 or 15.")] = 0,
     direction: Annotated[Literal["up", "nearest", "down"], typer.Option(help="Rounding.")] = "up",
+    exclude_kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Work of this kind is not billed, like training; may be repeated."),
+    ] = None,
+    exclude_phase: Annotated[
+        list[str] | None,
+        typer.Option(help="Work in this phase is not billed, like trial; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a version of a firm's billing terms."""
+    """Add a version of a firm's billing terms: it replaces all of the one before."""
     told = {
+        "excluded_kinds": exclude_kind or [],
+        "excluded_phases": exclude_phase or [],
         "approval": approval,
         "increment_minutes": increment,
         "direction": direction,

@@ -1,5 +1,6 @@
 """Gathering: everything about one firm inside a run's cut, read in one snapshot."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -21,7 +22,7 @@ from services.failures import Failure, attempt
 from services.folding import load_facts
 from services.postgres import Connection
 
-DIRECTORY_KINDS = {"firm", "placement"}
+SPLITTING_KINDS = {"firm", "placement"}
 
 
 class UnknownFirm(LookupError):
@@ -62,8 +63,9 @@ async def gather(
     )
     reused = await _reused(conn, firm_id, cut)
     if _is_moved(outside):
-        entries = await _entries_inside(conn, firm_id, cut, outside, directory, reused)
-        return replace(books, entries=tuple(entries.values())), unsifted(books)
+        entries = await store.load_entries(conn, firm_id)
+        inside = await _as_cut(conn, entries, cut, outside, directory, reused)
+        return replace(books, entries=tuple(inside.values())), unsifted(books)
     late = await _fold_late(conn, cut, outside, directory)
     outlines = await store.load_outlines(conn, firm_id)
     for entry_id, book in late.items():
@@ -71,7 +73,8 @@ async def gather(
         if (known := outline(book)) is not None:
             outlines[entry_id] = known
     unsure = {*late, *reused, *await store.load_failed(conn, firm_id)}
-    sifted = sift(books, outlines.values(), unsure)
+    # In a thread: the loop also serves, and reads the log.
+    sifted = await asyncio.to_thread(sift, books, list(outlines.values()), unsure)
     entries = await store.load_entries(conn, firm_id, sifted.judged) | late
     marked = (replace(book, id_reused=book.entry_id in reused) for book in entries.values())
     return replace(books, entries=tuple(marked)), sifted
@@ -87,22 +90,24 @@ async def _elsewhere(
     for other_id in await store.load_firms_of_assistants(conn, assistants, firm_id, cut):
         outside = await store.load_outside_cut(conn, other_id, cut)
         other = await _directory_inside(conn, other_id, cut, outside)
-        theirs = {p.assistant_id for p in other.placements.values()}
-        if other.firm is None or not assistants & theirs:
+        shared_placements = {
+            placement_id
+            for placement_id, placement in other.placements.items()
+            if placement.assistant_id in assistants
+        }
+        if other.firm is None or not shared_placements:
             continue
-        entries = await _entries_inside(conn, other_id, cut, outside, other, ())
-        shared = [book for book in entries.values() if _is_of(book, assistants, other)]
+        entries = await store.load_entries_of_placements(conn, other_id, shared_placements)
+        inside = await _as_cut(conn, entries, cut, outside, other, ())
+        shared = [
+            book
+            for book in inside.values()
+            if book.entry is not None and book.entry.placement_id in shared_placements
+        ]
         other_spans += spans(shared, other.placements, other.firm.timezone)
         for day, seconds in days(shared).items():
             other_days[day] = other_days.get(day, 0) + seconds
     return other_spans, other_days
-
-
-def _is_of(book: BookEntry, assistants: set[str], other: Directory) -> bool:
-    if book.entry is None:
-        return False
-    placement = other.placements.get(book.entry.placement_id)
-    return placement is not None and placement.assistant_id in assistants
 
 
 async def _reference(
@@ -132,31 +137,33 @@ async def _reused(conn: Connection, firm_id: str, cut: Cut) -> frozenset[str]:
 
 def _is_moved(outside: Sequence[EntityKey]) -> bool:
     """Say whether the directory is not as the cut shows it: then all entries are split again."""
-    return any(key.kind in DIRECTORY_KINDS for key in outside)
+    return any(key.kind in SPLITTING_KINDS for key in outside)
 
 
-async def _entries_inside(
+async def _as_cut(
     conn: Connection,
-    firm_id: str,
+    entries: dict[str, BookEntry],
     cut: Cut,
     outside: Sequence[EntityKey],
     directory: Directory,
     reused: Collection[str],
 ) -> dict[str, BookEntry]:
-    """Read all of a firm's entries as the cut shows them, split by its directory inside the cut."""
-    entries = await store.load_entries(conn, firm_id)
+    """Turn a firm's entries into what the cut shows, split by its directory inside the cut.
+
+    With them come all that have facts beyond the cut.
+    """
     late = await _fold_late(conn, cut, outside, directory)
     moved = _is_moved(outside)
-    for entry_id, book in (entries | late).items():
-        again = moved and book.entry is not None
-        entries[entry_id] = BookEntry(
+    return {
+        entry_id: BookEntry(
             entry_id,
             book.entry,
-            split(book.entry, directory) if again and book.entry else book.segments,
+            split(book.entry, directory) if moved and book.entry else book.segments,
             book.failed,
             entry_id in reused,
         )
-    return entries
+        for entry_id, book in (entries | late).items()
+    }
 
 
 async def _fold_late(

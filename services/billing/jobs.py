@@ -177,7 +177,7 @@ async def _list_firms(conn: Connection) -> bool:
         run = await conn.fetchrow(SQL.lock_unlisted_run)
         if run is None:
             return True  # another worker has just listed it
-        if not (await _coverage(conn, run)).reached:
+        if not _is_seen(await _coverage(conn, run)):
             return False
         named = json.loads(run["request"])["firm_ids"]
         known = await store.list_firms(conn, store.cut_of(run["ends"], run["instant"]).ends)
@@ -190,6 +190,11 @@ async def _list_firms(conn: Connection) -> bool:
 async def _coverage(conn: Connection, run: asyncpg.Record) -> store.Coverage:
     ends = store.cut_of(run["ends"], run["instant"]).ends
     return await store.load_coverage(conn, ends, store.topic_ids_of(run["topic_ids"]))
+
+
+def _is_seen(coverage: store.Coverage) -> bool:
+    """Say whether all that a run is to see is applied; of a log that is gone it never will be."""
+    return coverage.reached or not coverage.same
 
 
 async def _draft_claimed(conn: Connection, run: asyncpg.Record) -> bool:
@@ -208,7 +213,7 @@ async def _draft_claimed(conn: Connection, run: asyncpg.Record) -> bool:
                 return False
             # failpoint run.claimed
             coverage = await _coverage(conn, run)
-            if not coverage.reached:
+            if not _is_seen(coverage):
                 return False  # a rebuild is under way
             told, invoice_id = await _drafted(conn, run, firm_id, coverage)
             await conn.execute(
@@ -251,9 +256,9 @@ async def _draft_firm(
     if made is None or run["dry_run"] or _is_out_of_order(made):
         return told, None
     invoice_id = f"{run['run_id']}.{sha256(firm_id.encode()).hexdigest()[:12]}"
-    await store.save_draft(conn, made, invoice_id)
+    saved = await store.save_draft(conn, made, invoice_id)
     # failpoint run.saved
-    return told, invoice_id if made.outcome == "document" else None
+    return told, invoice_id if saved else None
 
 
 async def _decide(
@@ -265,7 +270,8 @@ async def _decide(
         found = await gather(conn, firm_id, Month.of(run["period"]), run["run_id"], cut)
     except UnknownFirm:
         return None, {"firm_id": firm_id, "outcome": "unknown_firm", "blocked": []}
-    made = draft(*found)
+    # In a thread: the loop also serves, and reads the log.
+    made = await asyncio.to_thread(draft, *found)
     return made, report(made)
 
 
@@ -322,10 +328,25 @@ async def approve(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> N
     if blocked := json.loads(row["blocked"]):
         said = "; ".join(f"{b['code']}: {b['detail']}" for b in blocked)
         raise Problem(409, "draft_blocked", f"Not to be approved: {said}")
+    await _recheck(conn, row["firm_id"], row["run_id"])
     await conn.execute(SQL.approve_invoice, row["firm_id"], row["invoice_id"])
     # failpoint approval.saved
     await append_audit(
         conn, Actor(actor), "approve_invoice", subject=row["invoice_id"], firm_id=row["firm_id"]
+    )
+
+
+async def withdraw(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> None:
+    """Make an approved invoice a draft again, in the caller's transaction. Raises Problem 409."""
+    row = await conn.fetchrow(SQL.lock_invoice, invoice["firm_id"], invoice["invoice_id"])
+    assert row is not None
+    if row["state"] == "draft":
+        return
+    if row["state"] != "approved":
+        raise Problem(409, "not_approved", f"This invoice is {row['state']}")
+    await conn.execute(SQL.withdraw_approval, row["firm_id"], row["invoice_id"])
+    await append_audit(
+        conn, Actor(actor), "withdraw_approval", subject=row["invoice_id"], firm_id=row["firm_id"]
     )
 
 
@@ -381,11 +402,14 @@ async def settle_without_document(
 ) -> bool:
     """Close a month that has nothing to issue; False when it is settled already.
 
-    Raises Problem 409 when the firm's books moved on since the run.
+    A later run of the month decides in this one's place: False then too. Raises Problem 409 when
+    the firm's books moved on since the run.
     """
     await conn.execute(SQL.share_decisions)
     await conn.execute(SQL.lock_books, firm_id)
     if await conn.fetchval(SQL.is_settled, firm_id, run["period"]):
+        return False
+    if await conn.fetchval(SQL.is_run_again, firm_id, run["period"], run["instant"]):
         return False
     await _recheck(conn, firm_id, run["run_id"])
     await store.settle(conn, firm_id, run["period"], run["run_id"], None, actor=actor)

@@ -33,6 +33,13 @@ from entity e left join entry b on b.firm_id = e.firm_id and b.entry_id = e.enti
 where e.firm_id = $1 and e.kind = 'entry' and e.entity_id = any($2::text[])
 order by e.entity_id;
 
+-- name: load_entries_of_placements
+-- A firm's entries of some placements, in the same way, but for those of which nothing stands.
+select e.entity_id as entry_id, e.failed, b.state, b.segments
+from entry b join entity e on e.firm_id = b.firm_id and e.kind = 'entry' and e.entity_id = b.entry_id
+where b.firm_id = $1 and b.placement_id = any($2::text[])
+order by b.entry_id;
+
 -- name: load_outlines
 -- A firm's entries from afar, as columns of an outline.
 select entry_id, placement_id, version, extract(epoch from started_at)::bigint,
@@ -126,9 +133,10 @@ select * from terms where firm_id = $1 and decided_at <= $2 order by version;
 select entry_id, version from approval where firm_id = $1 and decided_at <= $2;
 
 -- name: load_issued
--- The firm's invoices that were issued up to an instant, or all.
+-- The firm's invoices that were issued up to an instant, or all; of the periods before one, or all.
 select i.body from invoice i join settlement s using (firm_id, period, invoice_id)
 where firm_id = $1 and i.state = 'issued' and ($2::timestamptz is null or s.decided_at <= $2)
+  and ($3::date is null or period < $3)
 order by period;
 
 -- name: load_settled
@@ -191,9 +199,9 @@ update run set listed = true where run_id = $1;
 select * from run where run_id = $1;
 
 -- name: load_run_firms
--- How far a run has come.
-select firm_id, done, report, invoice_id, attempts, trouble from run_firm where run_id = $1
-order by firm_id;
+-- How far a run has come, with or without what it decided.
+select firm_id, done, case when $2 then report end as report, invoice_id, attempts, trouble
+from run_firm where run_id = $1 order by firm_id;
 
 -- name: load_run_firms_after
 -- Some firms of a run with what it decided, in the order of their ids.
@@ -208,8 +216,8 @@ select * from run where not listed order by instant limit 1 for update;
 
 -- name: load_waiting_runs
 -- Runs with firms to list or to draft, the oldest first.
-select r.* from run r where not r.listed or exists (
-    select 1 from run_firm f where f.run_id = r.run_id and not f.done)
+select r.run_id, r.period, r.dry_run, r.listed, r.ends, r.instant, r.topic_ids from run r
+where not r.listed or r.run_id in (select run_id from run_firm where not done)
 order by r.instant;
 
 -- name: claim_firm
@@ -233,7 +241,19 @@ update run_firm set attempts = attempts + 1, trouble = $3, done = attempts + 1 >
 where run_id = $1 and firm_id = $2 and not done;
 
 -- name: supersede_drafts
--- A new run replaces what was not issued.
+-- A new run replaces a draft, and an approved one that can no longer be issued: a month of the firm
+-- was settled since it was decided.
+update invoice i set state = 'superseded'
+where i.firm_id = $1 and i.period = $2 and (i.state = 'draft' or i.state = 'approved' and exists (
+    select 1 from settlement s join run r on r.run_id = i.run_id
+    where s.firm_id = i.firm_id and s.decided_at > r.instant));
+
+-- name: is_approved
+-- Whether an invoice of the firm's month is approved and waits to be issued.
+select exists (select 1 from invoice where firm_id = $1 and period = $2 and state = 'approved');
+
+-- name: supersede_unissued
+-- With a month settled, what else was drafted of it is over.
 update invoice set state = 'superseded'
 where firm_id = $1 and period = $2 and state in ('draft', 'approved');
 
@@ -244,19 +264,56 @@ insert into invoice (firm_id, invoice_id, period, run_id, state, currency, total
 values ($1, $2, $3, $4, 'draft', $5, $6, $7, $8, $9);
 
 -- name: list_invoices
--- Invoices, the newest period first.
-select * from invoice
+-- Invoices without their documents, the newest period first.
+select invoice_id, firm_id, period, state, number, currency, total_minor, run_id, sha256
+from invoice
 where ($1::date is null or period = $1) and ($2::text is null or firm_id = $2)
   and state <> 'superseded'
 order by period desc, firm_id;
 
+-- name: list_issuable
+-- Firms of a run, some at a time in the order of their ids, whose month is not settled and can be:
+-- by an approved invoice that this run or one before it drafted, or without one when this run, and
+-- none after it, found nothing to bill.
+select f.firm_id, i.invoice_id
+from run r join run_firm f using (run_id)
+left join (select i.*, drafted.instant from invoice i join run drafted using (run_id)) i
+  on i.firm_id = f.firm_id and i.period = r.period and i.state = 'approved'
+     and i.instant <= r.instant
+where r.run_id = $1 and f.firm_id > $2
+  and not exists (select from settlement s where s.firm_id = f.firm_id and s.period = r.period)
+  and (i.invoice_id is not null or (
+    f.report ->> 'outcome' in ('nothing_due', 'carried')
+    and json_array_length(f.report -> 'blocked') = 0
+    and not exists (
+        select from run_firm g join run later on later.run_id = g.run_id
+        where g.firm_id = f.firm_id and later.period = r.period and later.instant > r.instant
+          and not later.dry_run)))
+order by f.firm_id limit $3;
+
+-- name: list_runs
+-- The runs of a month, the newest first, and how far each has come.
+select r.run_id, r.period, r.dry_run, r.listed, r.instant,
+       count(f.firm_id) as firms, count(f.firm_id) filter (where f.done) as done
+from run r left join run_firm f using (run_id)
+where r.period = $1 group by r.run_id order by r.instant desc, r.run_id;
+
 -- name: find_invoice
--- An invoice by its id or its number.
+-- An invoice by its id or its number, without its document.
+select invoice_id, firm_id, period, state, number, currency, total_minor, run_id, sha256
+from invoice where invoice_id = $1 or number = $1;
+
+-- name: load_invoice
+-- An invoice by its id or its number, with its document.
 select * from invoice where invoice_id = $1 or number = $1;
 
 -- name: lock_invoice
 -- An invoice that is about to change its state.
 select * from invoice where firm_id = $1 and invoice_id = $2 for update;
+
+-- name: withdraw_approval
+-- An approved invoice is a draft again.
+update invoice set state = 'draft' where firm_id = $1 and invoice_id = $2;
 
 -- name: approve_invoice
 -- A draft is approved.
@@ -303,6 +360,12 @@ select exists (
     select 1 from settlement s join run r on r.run_id = $2
     where s.firm_id = $1 and s.decided_at > r.instant);
 
+-- name: is_run_again
+-- Whether a later run, no dry one, has decided or will decide about this month of the firm.
+select exists (
+    select 1 from run_firm f join run later using (run_id)
+    where f.firm_id = $1 and later.period = $2 and later.instant > $3 and not later.dry_run);
+
 -- name: is_settled
 -- Whether a month is settled.
 select exists (select 1 from settlement where firm_id = $1 and period = $2);
@@ -322,11 +385,14 @@ select $1, e, v, $4, $5 from unnest($2::text[], $3::text[]) u (e, v) on conflict
 select pg_advisory_xact_lock(hashtextextended('rate ' || $1, 0));
 
 -- name: supersede_rates
--- Rates of the same key that a new one overlaps are closed or replaced.
-update rate set superseded_at = $7
-where firm_id = $1 and placement_id = $2 and country = $3 and role = $4 and phase = $5
-  and valid && $6 and superseded_at is null
-returning firm_id, rate_id, currency, rate_e4, lower(valid) as valid_from, upper(valid) as valid_to;
+-- Rates of the same key that a new one overlaps are closed or replaced; of a placement's country and
+-- role are no part of it.
+update rate set superseded_at = $8
+where firm_id = $1 and placement_id = $2 and phase = $5
+  and (placement_id <> '*' or (country = $3 and role = $4))
+  and valid && daterange($6, $7) and superseded_at is null
+returning firm_id, rate_id, placement_id, country, role, phase, currency, rate_e4,
+          lower(valid) as valid_from, upper(valid) as valid_to;
 
 -- name: append_rate
 -- A version of a rate.

@@ -1,7 +1,8 @@
 """All SQL of billing, one function a statement: rows in and out as the values of `books`."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,10 +73,15 @@ async def load_entries(
         if entry_ids is None
         else await conn.fetch(SQL.load_some_entries, firm_id, sorted(entry_ids))
     )
-    return {
-        row["entry_id"]: _book(row["entry_id"], row["state"], row["segments"], row["failed"])
-        for row in rows
-    }
+    return {row["entry_id"]: _book(*row.values()) for row in rows}
+
+
+async def load_entries_of_placements(
+    conn: Connection, firm_id: str, placement_ids: Collection[str]
+) -> dict[str, BookEntry]:
+    """Load a firm's entries of some placements, those of which something stands, by id."""
+    rows = await conn.fetch(SQL.load_entries_of_placements, firm_id, sorted(placement_ids))
+    return {row["entry_id"]: _book(*row.values()) for row in rows}
 
 
 async def load_outlines(conn: Connection, firm_id: str) -> dict[str, Outline]:
@@ -112,7 +118,7 @@ async def load_firms_of_assistants(
     return [row["firm_id"] for row in rows]
 
 
-def _book(entry_id: str, state: str | None, segments: str | None, failed: str | None) -> BookEntry:
+def _book(entry_id: str, failed: str | None, state: str | None, segments: str | None) -> BookEntry:
     if state is None or segments is None:
         return BookEntry(entry_id, None, failed=failed is not None)
     entry = _ENTRY.validate_json(state)
@@ -222,38 +228,28 @@ def _rate(row: asyncpg.Record) -> Rate:
     )
 
 
-async def set_rate(conn: Connection, rate: Rate, *, actor: str, new_id: Sequence[str]) -> None:
+async def set_rate(conn: Connection, rate: Rate, *, actor: str, new_id: Callable[[], str]) -> None:
     """Put a rate on the card; what it overlaps keeps the dates before and after it.
 
-    `new_id` gives ids for the rows that this makes: the rate's own is in it, two more are spare.
+    `new_id` makes ids for the versions that keep those dates.
     """
     key = (rate.firm_id, rate.placement_id, rate.country, rate.role, rate.phase)
     await conn.execute(SQL.share_decisions)
     await conn.execute(SQL.lock_card, "/".join(key))
     now = await stamp_decision(conn)
-    span = await conn.fetchval("select daterange($1, $2)", rate.valid_from, rate.valid_to)
-    replaced = await conn.fetch(SQL.supersede_rates, *key, span, now)
-    spare = iter(new_id)
-    pieces = []
-    for old in replaced:
-        if old["valid_from"] < rate.valid_from:
-            pieces.append((old, old["valid_from"], rate.valid_from))
-        if rate.valid_to and (old["valid_to"] is None or old["valid_to"] > rate.valid_to):
-            pieces.append((old, rate.valid_to, old["valid_to"]))
-    for old, start, end in pieces:
+    replaced = await conn.fetch(SQL.supersede_rates, *key, rate.valid_from, rate.valid_to, now)
+    pieces = [rate]
+    for old in map(_rate, replaced):
+        if old.valid_from < rate.valid_from:
+            pieces.append(replace(old, rate_id=new_id(), valid_to=rate.valid_from))
+        if rate.valid_to and (old.valid_to is None or old.valid_to > rate.valid_to):
+            pieces.append(replace(old, rate_id=new_id(), valid_from=rate.valid_to))
+    for piece in pieces:
         await conn.execute(
-            SQL.append_rate, *_with_id(key, next(spare)), old["currency"], old["rate_e4"], start,
-            end, actor, now,
+            SQL.append_rate, piece.firm_id, piece.rate_id, piece.placement_id, piece.country,
+            piece.role, piece.phase, piece.currency, piece.rate_e4, piece.valid_from,
+            piece.valid_to, actor, now,
         )  # fmt: skip
-    await conn.execute(
-        SQL.append_rate, *_with_id(key, rate.rate_id), rate.currency, rate.rate_e4,
-        rate.valid_from, rate.valid_to, actor, now,
-    )  # fmt: skip
-
-
-def _with_id(key: tuple[str, str, str, str, str], rate_id: str) -> tuple[str, ...]:
-    firm_id, *rest = key
-    return (firm_id, rate_id, *rest)
 
 
 async def load_terms(conn: Connection, firm_id: str, instant: datetime) -> tuple[Terms, ...]:
@@ -316,10 +312,14 @@ async def load_issued(
 
 
 async def load_documents(
-    conn: Connection, firm_id: str, until: datetime | None = None
+    conn: Connection, firm_id: str, until: datetime | None = None, before: date | None = None
 ) -> list[Document]:
-    """Load a firm's documents that were issued up to an instant, the oldest period first."""
-    return [_document(row["body"]) for row in await conn.fetch(SQL.load_issued, firm_id, until)]
+    """Load a firm's documents, the oldest period first: those issued up to an instant, or all.
+
+    `before`: of the periods before one only.
+    """
+    rows = await conn.fetch(SQL.load_issued, firm_id, until, before)
+    return [_document(row["body"]) for row in rows]
 
 
 async def load_chain(conn: Connection, series: str) -> list[Document]:
@@ -376,17 +376,21 @@ async def list_firms(conn: Connection, ends: Mapping[tuple[str, int], int]) -> l
     return [row["firm_id"] for row in rows]
 
 
-async def save_draft(conn: Connection, draft: Draft, invoice_id: str) -> None:
-    """Keep a draft, in the place of what was not issued before."""
-    period = draft.period.first_date
-    await conn.execute(SQL.supersede_drafts, draft.firm.firm_id, period)
-    if draft.outcome != "document":
-        return
+async def save_draft(conn: Connection, draft: Draft, invoice_id: str) -> bool:
+    """Keep a draft in the place of one before it; False when there is nothing to keep.
+
+    An approved invoice that can still be issued stands, until its approval is withdrawn.
+    """
+    firm_month = draft.firm.firm_id, draft.period.first_date
+    await conn.execute(SQL.supersede_drafts, *firm_month)
+    if draft.outcome != "document" or await conn.fetchval(SQL.is_approved, *firm_month):
+        return False
     await conn.execute(
-        SQL.append_draft, draft.firm.firm_id, invoice_id, period, draft.run.run_id,
+        SQL.append_draft, draft.firm.firm_id, invoice_id, firm_month[1], draft.run.run_id,
         draft.firm.currency, draft.total_minor, content(draft), draft.issued_digest,
         json.dumps([blocked._asdict() for blocked in draft.blocked]),
     )  # fmt: skip
+    return True
 
 
 async def issue_document(
@@ -414,9 +418,10 @@ async def settle(
     conn: Connection, firm_id: str, period: date, run_id: str, invoice_id: str | None, *,
     actor: str,
 ) -> None:  # fmt: skip
-    """Close a month of a firm."""
+    """Close a month of a firm; what else was drafted of it is over."""
     now = await stamp_decision(conn)
     await conn.execute(SQL.append_settlement, firm_id, period, run_id, invoice_id, actor, now)
+    await conn.execute(SQL.supersede_unissued, firm_id, period)
 
 
 # Proving

@@ -19,6 +19,15 @@ def _money(value: Json) -> str:
     return f"{value['amount']} {value['currency']}"
 
 
+def _kept(run: Json, firm: Json) -> str:
+    """Say what a run came to, and when its draft was not kept beside an approved one."""
+    outcome: str = firm["report"]["outcome"]
+    drafted = outcome == "document" and not run["dry_run"] and not firm["report"]["blocked"]
+    if drafted and firm["invoice_id"] is None:
+        return f"{outcome}, not kept: an approved one stands"
+    return outcome
+
+
 def run_table(run: Json) -> Table:
     """One row a firm: what the run decided."""
     columns = "firm", "outcome", "lines", "total", "held overall", "blocked"
@@ -32,7 +41,7 @@ def run_table(run: Json) -> Table:
         held = sum(item["seconds"] for item in report["held"])
         table.add_row(
             firm["firm_id"],
-            report["outcome"],
+            _kept(run, firm),
             str(len(report["lines"])),
             _money(report["total"]),
             clock_text(held),

@@ -26,7 +26,7 @@ def read_cursor(cursor: str, parts: int) -> tuple[str, ...]:
     """Read a cursor of so many parts. Raises Problem 422 for one that no page gave."""
     try:
         found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if [type(part) for part in found] == [str] * parts:
+        if [type(part) for part in found] == [str] * parts and "".join(found).isprintable():
             return tuple(found)
     except (ValueError, TypeError, RecursionError):
         pass

@@ -94,6 +94,7 @@ async def test_what_cannot_be_asked_is_told_so(billing: Billing):
         f"{JULY}&cursor=x": "/query/cursor",
         f"{JULY}&cursor=WyJhIl0": "/query/cursor",  # one part
         f"{JULY}&cursor=WyJhIiwiYiJd": "/query/cursor",  # no date
+        f"{JULY}&cursor=WyIyMDI2LTA3LTAxIiwiYVx1MDAwMGIiXQ": "/query/cursor",  # a NUL
     }
     for query, pointer in cases.items():
         told = await billing.call("GET", f"{PATH}?{query}", status=422)

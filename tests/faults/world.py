@@ -298,7 +298,7 @@ async def found(settings: Settings, world: World) -> dict[str, str]:
         ):
             rate = Rate(f"rt-{number}", "USD", 90_000 + 1_250 * number, date(2026, 1, 1), None,
                         country=country, role=role)  # fmt: skip
-            await store.set_rate(office, rate, actor="finance:desk", new_id=[])
+            await store.set_rate(office, rate, actor="finance:desk", new_id=str)
         for firm in world.firms:
             terms = Terms("", 1, Month.parse("2026-01"), approval="none")
             await store.append_terms(office, firm.firm_id, terms, actor="finance:desk")

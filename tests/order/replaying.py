@@ -192,7 +192,7 @@ async def _decide(office: Connection, firms: Sequence[str]) -> None:
             rate = Rate(f"rt-{country}-{role}", "USD", 100 * (country_cents + 100 * role_cents),
                         date(2025, 1, 1), None, country=country, role=role)  # fmt: skip
             async with office.transaction():
-                await store.set_rate(office, rate, actor=ACTOR, new_id=())
+                await store.set_rate(office, rate, actor=ACTOR, new_id=str)
     for number, firm_id in enumerate(firms):
         told = Terms("", 0, Month(2025, 1), "none", Increment((0, 6, 15)[number % 3], "up"))
         async with office.transaction():

@@ -232,6 +232,7 @@ class RunFirm:
     report: FirmReport | UndraftedReport | None
 
 
+RunState: TypeAlias = Literal["waiting", "running", "done"]
 LogEnd: TypeAlias = tuple[str, int, int]
 
 
@@ -244,11 +245,31 @@ class CutAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class RunItem:
+    """A run of a month: over how many firms, and how many of them are done."""
+
+    run_id: str
+    state: RunState
+    period: str
+    dry_run: bool
+    begun_at: datetime
+    firms: int
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAnswer:
+    """The runs of a month, the newest first."""
+
+    runs: tuple[RunItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunAnswer:
     """A month run, as far as it is."""
 
     run_id: str
-    state: Literal["waiting", "running", "done"]
+    state: RunState
     period: str
     dry_run: bool
     cut: CutAnswer
@@ -290,11 +311,15 @@ class RefusedFirm:
 
 @dataclass(frozen=True, slots=True)
 class IssuedAnswer:
-    """What issuing a run has issued, the firms that it settled without a document or refused."""
+    """What issuing a run has issued, the firms that it settled without a document or refused.
+
+    `next` is the firm to go on after, null at the end.
+    """
 
     issued: tuple[InvoiceAnswer, ...]
     settled_without_document: tuple[str, ...]
     refused: tuple[RefusedFirm, ...]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

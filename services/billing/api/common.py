@@ -3,13 +3,13 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date
 from typing import Annotated, Any, Final
 
 import asyncpg
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from schemas.instants import Day
 from schemas.money import amount_text, minor_digits
 from schemas.periods import Month
 from services.billing.store import SQL
@@ -47,7 +47,7 @@ class Body(BaseModel):
 class IssueIn(Body):
     """The date that stands on the invoice."""
 
-    invoice_date: date
+    invoice_date: Day
 
 
 def request_key(request: web.Request) -> str:
@@ -60,11 +60,21 @@ def request_key(request: web.Request) -> str:
 
 @asynccontextmanager
 async def office(
-    request: web.Request, action: str, subject: str = "", *, snapshot: bool = False
+    request: web.Request,
+    action: str,
+    subject: str = "",
+    *,
+    firm_id: str = "*",
+    snapshot: bool = False,
 ) -> AsyncIterator[Connection]:
     """Open a transaction of the office, with its use on record."""
     async with office_transaction(
-        request.app[OFFICE_POOL], principal_of(request), action, subject=subject, snapshot=snapshot
+        request.app[OFFICE_POOL],
+        principal_of(request),
+        action,
+        subject=subject,
+        firm_id=firm_id,
+        snapshot=snapshot,
     ) as conn:
         yield conn
 
@@ -93,7 +103,7 @@ async def require_known(conn: Connection, firm_id: str) -> None:
 
 
 async def find(conn: Connection, invoice_id: str) -> Any:
-    """Find an invoice by id or number. Raises Problem 404."""
+    """Find an invoice by id or number, without its document. Raises Problem 404."""
     row = await conn.fetchrow(SQL.find_invoice, invoice_id)
     if row is None:
         raise not_found()

@@ -36,6 +36,7 @@ from services.web.http import (
     bytes_response,
     json_response,
     not_found,
+    path_of,
     principal_of,
     query_of,
 )
@@ -59,15 +60,18 @@ class InvoiceAddress(BaseModel):
 
 @asynccontextmanager
 async def _invoice(request: web.Request, action: str) -> AsyncIterator[tuple[Connection, Any]]:
-    """Open an invoice as whoever may see it; another firm's is not there."""
+    """Open an invoice with its document as whoever may see it; another firm's is not there."""
     principal, invoice_id = principal_of(request), request.match_info["invoice"]
     if principal.sees_all_firms:
         async with office(request, action, invoice_id) as conn:
-            yield conn, await find(conn, invoice_id)
+            row = await conn.fetchrow(SQL.load_invoice, invoice_id)
+            if row is None:
+                raise not_found()
+            yield conn, row
         return
     for firm_id in sorted(principal.firms):
         async with firm_transaction(request.app[FIRM_POOL], firm_id, snapshot=True) as conn:
-            row = await conn.fetchrow(SQL.find_invoice, invoice_id)
+            row = await conn.fetchrow(SQL.load_invoice, invoice_id)
             if row is not None and row["state"] == "issued":
                 yield conn, row
                 return
@@ -128,6 +132,17 @@ async def approve_invoice(request: web.Request) -> web.StreamResponse:
     return json_response(request, body)
 
 
+async def withdraw_invoice(request: web.Request) -> web.StreamResponse:
+    """Take an approval back: a new run may then replace the draft."""
+    request_key(request)
+    invoice_id = request.match_info["invoice"]
+    async with office(request, "withdraw_invoice", invoice_id) as conn:
+        row = await find(conn, invoice_id)
+        await jobs.withdraw(conn, row, actor=principal_of(request).id)
+        body = invoice_out(await find(conn, row["invoice_id"]))
+    return json_response(request, body)
+
+
 async def issue_invoice(request: web.Request) -> web.StreamResponse:
     """Issue an approved invoice: it gets its number and never changes again."""
     request_key(request)
@@ -143,11 +158,11 @@ async def issue_invoice(request: web.Request) -> web.StreamResponse:
 
 async def explain_line(request: web.Request) -> web.StreamResponse:
     """Add a line up again from its entries, down to events and their places in the log."""
-    number = int(request.match_info["line"])
+    number = path_of(request, InvoiceAddress).line
     async with _invoice(request, "explain_line") as (conn, row):
         document = _issued(row)
-        others = await store.load_documents(conn, row["firm_id"])
-        told = explain(document, number, [d for d in others if d.number != document.number])
+        earlier = await store.load_documents(conn, row["firm_id"], before=row["period"])
+        told = explain(document, number, earlier)
         if isinstance(told, Mismatch):
             if told.code == "unknown_line":
                 raise not_found()

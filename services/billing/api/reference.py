@@ -1,22 +1,23 @@
 """Rates and terms: what finance sets."""
 
 import secrets
-from datetime import date
 from typing import Any, Literal
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from schemas.countries import Country
 from schemas.fields import Currency, Id, Phase, Role
+from schemas.instants import Day
 from schemas.money import parse_rate, rate_text
-from schemas.periods import Month
+from schemas.periods import Month, local_date
 from services.billing import store
 from services.billing.api.common import Body, MonthText, RateText, office, require_known
 from services.billing.books import ANY, Increment, Rate, Terms
 from services.billing.terms import terms_for
+from services.directories import load_firm
 from services.web.http import (
-    Problem,
     body_of,
     firm_view,
     json_response,
@@ -25,17 +26,44 @@ from services.web.http import (
 
 
 class RateIn(Body):
-    """A rate an hour, from a date on; what is left out applies to all."""
+    """A rate an hour, from a date on; what is left out applies to all.
 
-    country: Country
-    role: Role
+    A placement's rate is that of its work wherever and as whatever it is done: country and role are
+    no part of it. Every other rate names both.
+    """
+
+    country: Country | None = None
+    role: Role | None = None
     rate: RateText
     currency: Currency = "USD"
-    valid_from: date
-    valid_to: date | None = None
+    valid_from: Day
+    valid_to: Day | None = None
     firm_id: Id | None = None
     placement_id: Id | None = None
     phase: Phase | None = None
+
+    @model_validator(mode="after")
+    def of_something(self) -> "RateIn":
+        """Refuse a rate that is nobody's, and dates the wrong way round."""
+        if self.valid_to is not None and self.valid_to <= self.valid_from:
+            raise PydanticCustomError("rate_dates", "valid_to must be after valid_from")
+        if self.placement_id is not None and self.firm_id is None:
+            raise PydanticCustomError("rate_firm", "a placement's rate names its firm")
+        if self.placement_id is None and (self.country is None or self.role is None):
+            raise PydanticCustomError(
+                "rate_key", "name country and role: only a placement's rate goes without"
+            )
+        return self
+
+    def rate_of(self, rate_id: str) -> Rate:
+        """Make the rate, under its key on the card."""
+        anywhere = self.placement_id is not None
+        return Rate(
+            rate_id, self.currency, parse_rate(self.rate), self.valid_from, self.valid_to,
+            self.firm_id or ANY, self.placement_id or ANY,
+            (None if anywhere else self.country) or ANY, (None if anywhere else self.role) or ANY,
+            self.phase or ANY,
+        )  # fmt: skip
 
 
 class TermsIn(Body):
@@ -70,19 +98,14 @@ async def get_rates(request: web.Request) -> web.StreamResponse:
 
 async def put_rate(request: web.Request) -> web.StreamResponse:
     """Put a rate on the card."""
-    told = body_of(request, RateIn)
-    if told.valid_to is not None and told.valid_to <= told.valid_from:
-        raise Problem(422, "rate_dates", "valid_to must be after valid_from")
-    if told.placement_id is not None and told.firm_id is None:
-        raise Problem(422, "rate_firm", "A placement's rate names its firm")
-    ids = [f"rt-{secrets.token_hex(6)}" for _ in range(4)]
-    rate = Rate(
-        ids[0], told.currency, parse_rate(told.rate), told.valid_from, told.valid_to,
-        told.firm_id or ANY, told.placement_id or ANY, told.country, told.role, told.phase or ANY,
-    )  # fmt: skip
-    async with office(request, "set_rate", ids[0]) as conn:
-        await store.set_rate(conn, rate, actor=principal_of(request).id, new_id=ids[1:])
+    rate = body_of(request, RateIn).rate_of(_new_rate_id())
+    async with office(request, "set_rate", rate.rate_id) as conn:
+        await store.set_rate(conn, rate, actor=principal_of(request).id, new_id=_new_rate_id)
     return json_response(request, _rate_out(rate))
+
+
+def _new_rate_id() -> str:
+    return f"rt-{secrets.token_hex(6)}"
 
 
 def _terms_out(terms: Terms) -> dict[str, Any]:
@@ -105,7 +128,9 @@ async def get_terms(request: web.Request) -> web.StreamResponse:
         versions = await store.load_terms(conn, firm_id, now)
         if not versions:  # they may be set before the directory tells of the firm
             await require_known(conn, firm_id)
-    current = terms_for(versions, Month.of(now.date()))
+        firm = await load_firm(conn, firm_id)
+    today = local_date(now, firm.timezone) if firm else now.date()
+    current = terms_for(versions, Month.of(today))
     body = {"current": _terms_out(current), "versions": [_terms_out(t) for t in versions]}
     return json_response(request, body)
 

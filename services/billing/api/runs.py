@@ -35,6 +35,7 @@ from services.web.http import (
 )
 
 REPLAYED_MAX = 50  # firms a call: an answer comes within its deadline
+ISSUED_MAX = 200
 
 
 class RunIn(Body):
@@ -53,22 +54,55 @@ async def post_run(request: web.Request) -> web.StreamResponse:
             conn, request.app[SETTINGS], Month.parse(told.period), told.firm_ids,
             dry_run=told.dry_run, actor=principal_of(request).id, request_key=key,
         )  # fmt: skip
-        body = await _run_out(conn, run_id)
+        body = await _run_out(conn, run_id, reports=True)
     return json_response(request, body, status=202, headers={"Location": f"/v1/runs/{run_id}"})
+
+
+class RunsQuery(Body):
+    """Of which month."""
+
+    period: MonthText
+
+
+async def list_runs(request: web.Request) -> web.StreamResponse:
+    """List the runs of a month, the newest first."""
+    asked = query_of(request, RunsQuery)
+    async with office(request, "list_runs") as conn:
+        rows = await conn.fetch(SQL.list_runs, Month.parse(asked.period).first_date)
+    runs = [
+        {
+            "run_id": row["run_id"],
+            "state": _state(listed=row["listed"], done=row["done"], count=row["firms"]),
+            "period": asked.period,
+            "dry_run": row["dry_run"],
+            "begun_at": instant_text(row["instant"]),
+            "firms": row["firms"],
+            "done": row["done"],
+        }
+        for row in rows
+    ]
+    return json_response(request, {"runs": runs})
+
+
+class RunQuery(Body):
+    """With or without what the run decided: its reports tell of every held hour."""
+
+    reports: bool = True
 
 
 async def get_run(request: web.Request) -> web.StreamResponse:
     """Show a run: its state, and what it decided about each firm."""
+    asked = query_of(request, RunQuery)
     async with office(request, "read_run", request.match_info["run"]) as conn:
-        body = await _run_out(conn, request.match_info["run"])
+        body = await _run_out(conn, request.match_info["run"], reports=asked.reports)
     return json_response(request, body)
 
 
-async def _run_out(conn: Connection, run_id: str) -> dict[str, Any]:
+async def _run_out(conn: Connection, run_id: str, *, reports: bool) -> dict[str, Any]:
     run = await conn.fetchrow(SQL.load_run, run_id)
     if run is None:
         raise not_found()
-    firms = await conn.fetch(SQL.load_run_firms, run_id)
+    firms = await conn.fetch(SQL.load_run_firms, run_id, reports)
     done = sum(row["done"] for row in firms)
     return {
         "run_id": run_id,
@@ -120,47 +154,57 @@ async def replay_run(request: web.Request) -> web.StreamResponse:
     return json_response(request, body, headers=headers)
 
 
+class IssueQuery(Body):
+    """Which firms of a run: those after one, some at a time."""
+
+    after: Id = ""
+    limit: Annotated[int, Field(ge=1, le=ISSUED_MAX)] = ISSUED_MAX
+
+
 async def issue_run(request: web.Request) -> web.StreamResponse:
-    """Issue all approved invoices of a run in the order of firms; settle months without one."""
+    """Issue the approved invoices of a run's month in the order of firms, some firms at a time.
+
+    Months in which this run found nothing to bill, and none after it has to decide, are settled
+    without a document.
+    """
     run_id, told = request.match_info["run"], body_of(request, IssueIn)
+    asked = query_of(request, IssueQuery)
     request_key(request)
     actor = principal_of(request).id
     async with office(request, "read_run", run_id) as conn:
-        run = await conn.fetchrow(SQL.load_run, run_id)
-        firms = await conn.fetch(SQL.load_run_firms, run_id)
+        run = await _issuable(conn, run_id)
+        firms = await conn.fetch(SQL.list_issuable, run_id, asked.after, asked.limit)
+    issued, settled, refused = [], [], []
+    for firm_id, invoice_id in firms:
+        try:
+            async with office(request, "issue_month", firm_id, firm_id=firm_id) as conn:
+                if invoice_id is not None:
+                    await jobs.issue(conn, firm_id, invoice_id, told.invoice_date, actor=actor)
+                    issued.append(invoice_out(await find(conn, invoice_id)))
+                elif await jobs.settle_without_document(conn, run, firm_id, actor=actor):
+                    settled.append(firm_id)
+        except Problem as problem:  # one firm's books never stop the others
+            refused.append({"firm_id": firm_id, "code": problem.code, "detail": problem.title})
+    following = firms[-1]["firm_id"] if len(firms) == asked.limit else None
+    headers = {}
+    if following is not None:
+        link = f"/v1/runs/{run_id}/issue?after={following}&limit={asked.limit}"
+        headers["Link"] = f'<{link}>; rel="next"'
+    body = {
+        "issued": issued,
+        "settled_without_document": settled,
+        "refused": refused,
+        "next": following,
+    }
+    return json_response(request, body, headers=headers)
+
+
+async def _issuable(conn: Connection, run_id: str) -> asyncpg.Record:
+    """Load a run that may be issued. Raises Problem 404 and 409."""
+    run = await conn.fetchrow(SQL.load_run, run_id)
     if run is None:
         raise not_found()
+    firms = await conn.fetch(SQL.load_run_firms, run_id, False)
     if run["dry_run"] or not run["listed"] or not all(row["done"] for row in firms):
         raise Problem(409, "run_not_issuable", "A dry run, or one under way, issues nothing")
-    issued, settled, refused = [], [], []
-    for row in firms:
-        try:
-            async with office(request, "issue_month", row["firm_id"]) as conn:
-                if row["invoice_id"] is not None:
-                    if await _issue_approved(conn, row, told, actor):
-                        issued.append(row["invoice_id"])
-                elif await _settle(conn, run, row, actor):
-                    settled.append(row["firm_id"])
-        except Problem as problem:  # one firm's books never stop the others
-            refused.append(
-                {"firm_id": row["firm_id"], "code": problem.code, "detail": problem.title}
-            )
-    async with office(request, "read_invoices", run_id) as conn:
-        bodies = [invoice_out(await find(conn, invoice_id)) for invoice_id in issued]
-    body = {"issued": bodies, "settled_without_document": settled, "refused": refused}
-    return json_response(request, body)
-
-
-async def _issue_approved(conn: Connection, row: asyncpg.Record, told: IssueIn, actor: str) -> bool:
-    found = await find(conn, row["invoice_id"])
-    if found["state"] != "approved":
-        return False
-    await jobs.issue(conn, row["firm_id"], row["invoice_id"], told.invoice_date, actor=actor)
-    return True
-
-
-async def _settle(conn: Connection, run: asyncpg.Record, row: asyncpg.Record, actor: str) -> bool:
-    report = json.loads(row["report"])
-    if report["outcome"] not in {"nothing_due", "carried"} or report["blocked"]:
-        return False
-    return await jobs.settle_without_document(conn, run, row["firm_id"], actor=actor)
+    return run
