@@ -56,6 +56,7 @@ _OWN_CODES = {
     "absence_order",
     "date_format",
     "entry_shape",
+    "entry_too_long",
     "not_printable",
     "retraction_target",
     "time_format",
@@ -160,6 +161,8 @@ def read_events_at_once(raws: Sequence[bytes]) -> list[Envelope] | None:
     A key's quote is followed by a colon, and as many such places as fields that came out mean that
     none came twice.
     """
+    if max(map(len, raws), default=0) > EVENT_BYTES_MAX:
+        return None
     parts = [raw.strip(_BLANKS) for raw in raws]
     text = b"[" + b",".join(parts) + b"]"
     braces = 2 * len(parts)
@@ -169,7 +172,7 @@ def read_events_at_once(raws: Sequence[bytes]) -> list[Envelope] | None:
         events = _events().validate_json(text)
     except ValidationError:
         return None
-    if len(events) != len(parts) or max(map(len, raws), default=0) > EVENT_BYTES_MAX:
+    if len(events) != len(parts):
         return None
     keys = 0
     for event, part in zip(events, parts, strict=True):

@@ -1,6 +1,7 @@
 """Every event that trackers, firms, admins and tools send: a model a type, a table of types."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -169,6 +170,7 @@ class TimerMoved(EntryData):
     billable: bool = True
 
 
+ENTRY_MAX = timedelta(days=400)  # a slip in a year would be thousands of dates to bill
 # Which of started_at, ended_at, work_date and duration_seconds an entry may lack.
 _SHAPES = {(False, False, True, True), (True, True, False, False)}
 
@@ -191,7 +193,11 @@ class TimeRecorded(EntryData):
 
     @model_validator(mode="after")
     def one_shape(self) -> Self:
-        """Refuse an entry that is neither an interval nor a duration, or both."""
+        """Refuse an entry that is neither an interval nor a duration, or both, or has no end."""
+        if self.started_at and self.ended_at and self.ended_at - self.started_at > ENTRY_MAX:
+            raise PydanticCustomError(
+                "entry_too_long", f"an entry lasts at most {ENTRY_MAX.days} days"
+            )
         interval = (self.started_at is None, self.ended_at is None)
         duration = (self.work_date is None, self.duration_seconds is None)
         if (*interval, *duration) not in _SHAPES:

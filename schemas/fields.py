@@ -13,6 +13,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+PageSize = Annotated[int, Field(ge=1, le=500, description="Rows a page.")]
+Cursor = Annotated[str, Field(max_length=1_000, description="`next` of the page before.")]
 NO_FIRM = "-"  # the key, and the firm, of what belongs to no firm: assistants
 
 

@@ -9,10 +9,10 @@ import structlog
 
 from schemas.events import TOPIC_OF_KIND
 from services.folding import SIGNS, SQL, Reading, apply, drain_refolds, load_offsets, place
-from services.log_applying import STORE_ERRORS, Batch, LogState, Progress
+from services.log_applying import Batch, LogState, Progress
 from services.log_health import Health
 from services.log_reader import read_log, wait_or_stop
-from services.postgres import Connection, connect, told_as_lost
+from services.postgres import STORE_ERRORS, Connection, connect, told_as_lost
 from services.settings import Settings
 
 CUT_SECONDS: Final = 75.0  # longer than any statement may take
@@ -125,6 +125,13 @@ async def consume(
     finally:
         cutting.cancel()
         await asyncio.gather(reader.close(), drainer.close())
+
+
+async def check_consuming(consuming: asyncio.Task[None], health: Health) -> str | None:
+    """Say why a consumer is not ready; None when it is."""
+    if consuming.done():
+        return "the consumer has ended"
+    return health.problem(asyncio.get_running_loop().time())
 
 
 async def _cut_late(stop: asyncio.Event, *applying: Applying) -> None:

@@ -7,8 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import asyncpg
 
-from services.log_applying import STORE_ERRORS
-from services.postgres import Connection
+from services.postgres import STORE_ERRORS, Connection
 
 T = TypeVar("T")
 

@@ -5,17 +5,9 @@ from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-import asyncpg
 from aiokafka import ConsumerRecord
 
 NO_TOPIC: Final = UUID(int=0)
-# The database is away, or says no: hold what is being done and try again.
-STORE_ERRORS: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
 
 
 class Fenced(Exception):

@@ -16,10 +16,14 @@ class Health:
     alarms: dict[TopicPartition, str] = field(default_factory=dict)
     read_at: float | None = None  # when all that is ours was last being read, in the loop's time
 
+    def alarm(self) -> str | None:
+        """Say what only a person can mend; None when nothing is stopped."""
+        return "; ".join(sorted(set(self.alarms.values()))) or None
+
     def problem(self, now: float) -> str | None:
         """Say why the reader is not ready at `now`, in the loop's time; None when it is."""
-        if self.alarms:
-            return "; ".join(sorted(set(self.alarms.values())))
+        if (alarm := self.alarm()) is not None:
+            return alarm
         if self.read_at is None or now - self.read_at > SILENT_SECONDS:
             return "the log is not reached"
         return None

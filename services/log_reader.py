@@ -21,12 +21,11 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
     TopicAuthorizationFailedError,
 )
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from services.kafka_clients import access, calm, find_obstacle, stop_consumer, tell_disconnected
 from services.log_applying import (
     NO_TOPIC,
-    STORE_ERRORS,
     Applier,
     Batch,
     Discontinuity,
@@ -36,6 +35,8 @@ from services.log_applying import (
 )
 from services.log_cuts import Cut, Placed, cut_of
 from services.log_health import NO_GROUP, Health
+from services.log_holds import LAG, Holds, named
+from services.postgres import STORE_ERRORS
 from services.settings import Settings
 from services.topic_ids import TopicsSeen, see_topics
 
@@ -47,8 +48,6 @@ FETCH_MILLISECONDS = 200
 METADATA_MILLISECONDS = 10_000
 REQUEST_MILLISECONDS = 10_000  # for so long a node that stands still is waited for
 FETCH_BYTES_MAX = 2 * 1_048_576
-HOLD_SECONDS = 0.25
-HOLD_SECONDS_MAX = 5.0
 ERROR_SECONDS = 0.5
 WATCH_SECONDS = 5.0
 IDENTITY_SECONDS = 60.0
@@ -57,10 +56,6 @@ COMPARE_SECONDS = 2.0
 DISPLAY_SECONDS = 1.0
 
 DENIED = "the topic may not be read"
-_LABELS = ["house", "topic", "partition"]
-LAG = Gauge("turnsheet_log_lag_records", "Records not yet applied.", _LABELS)
-STOPPED = Gauge("turnsheet_log_stopped", "1 while a partition is stopped by an alarm.", _LABELS)
-HELD = Counter("turnsheet_log_held_total", "Partitions held, by reason.", ["house", "reason"])
 STALLS = Counter("turnsheet_log_stalls_total", "Clients replaced: they went silent.", ["house"])
 log = structlog.get_logger()
 
@@ -77,6 +72,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._reader.joined = True
+        self._reader.holds.release_others(set(assigned))
         for place in assigned:
             self._reader.forget(place)
             self._reader.consumer.pause(place)
@@ -119,9 +115,7 @@ class _Reader:
         self._loop = asyncio.get_running_loop()
         self._placed: dict[TopicPartition, Placed] = {}
         self._moved_at: dict[TopicPartition, float] = {}
-        self._held_until: dict[TopicPartition, float] = {}
-        self._holds: dict[TopicPartition, int] = {}
-        self._gaps: dict[TopicPartition, int] = {}
+        self.holds = Holds(house, health)
         self._background: dict[str, asyncio.Task[None]] = {}
         self._identified_at = -IDENTITY_SECONDS
         self._compared_at = self._loop.time()
@@ -156,14 +150,12 @@ class _Reader:
     def forget(self, place: TopicPartition) -> None:
         """Know nothing of a partition any more: it is to be placed."""
         self._placed.pop(place, None)
-        self._held_until.pop(place, None)
+        self.holds.forget(place)
 
     def release(self, place: TopicPartition) -> None:
-        """Leave a partition, its lag and its alarm to its next owner."""
+        """Leave a partition to its next owner."""
         self.forget(place)
-        self._health.alarms.pop(place, None)
-        for gauge in (LAG, STOPPED):
-            gauge.remove(self._house, *place)
+        self.holds.release(place)
 
     async def _poll(self) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
         try:
@@ -210,7 +202,7 @@ class _Reader:
         waiting = sorted(
             place
             for place in self.consumer.assignment() - self._placed.keys()
-            if self._held_until.get(place, 0) <= self._loop.time()
+            if not self.holds.is_held(place, self._loop.time())
         )
         if not waiting:
             return
@@ -283,12 +275,7 @@ class _Reader:
         self._placed[place] = placed
         self._moved_at[place] = self._loop.time()
         if placed.last_digest is None:
-            self._end_alarm(place)
-
-    def _end_alarm(self, place: TopicPartition) -> None:
-        if self._health.alarms.pop(place, None) is not None:
-            log.warning("partition_goes_on", house=self._house, **_named(place))
-            STOPPED.labels(self._house, *place).set(0)
+            self.holds.end_alarm(place)
 
     def _recognise(self, place: TopicPartition, placed: Placed, record: ConsumerRecord) -> bool:
         """Compare the record before the next one with the one that was applied."""
@@ -297,7 +284,7 @@ class _Reader:
             self._hold(place, "discontinuity", words)
             return False
         self._placed[place] = placed._replace(last_digest=None)
-        self._end_alarm(place)
+        self.holds.end_alarm(place)
         return True
 
     def _hold(
@@ -308,26 +295,11 @@ class _Reader:
         *,
         cause: BaseException | None = None,
     ) -> None:
-        """Pause a partition, and place it again after a while that grows from time to time."""
+        """Pause a partition, and place it again after a while."""
         self._placed.pop(place, None)
-        holds = self._holds[place] = self._holds.get(place, 0) + 1
-        seconds = min(HOLD_SECONDS * 2 ** min(holds - 1, 10), HOLD_SECONDS_MAX)
-        self._held_until[place] = self._loop.time() + seconds
         if place in self.consumer.assignment():
             self.consumer.pause(place)
-        HELD.labels(self._house, reason).inc()
-        if alarm is not None and self._health.alarms.get(place) != alarm:
-            self._health.alarms[place] = alarm
-            STOPPED.labels(self._house, *place).set(1)
-            log.error("partition_stopped", house=self._house, reason=alarm, **_named(place))
-        elif alarm is None and holds in {1, 10, 100}:
-            log.warning(
-                "partition_held",
-                house=self._house,
-                reason=reason,
-                error=None if cause is None else type(cause).__name__,
-                **_named(place),
-            )
+        self.holds.hold(place, reason, self._loop.time(), alarm, cause=cause)
 
     # Applying
 
@@ -342,7 +314,7 @@ class _Reader:
             await self._apply_batches([cut.batch for cut in cuts.values() if cut.batch])
             for place, cut in cuts.items():
                 if cut.gap is not None and place in self._placed:
-                    self._hold_gap(place, *cut.gap)
+                    self._hold(place, "gap", self.holds.gap_alarm(place, *cut.gap))
 
     def _cut(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> Cut:
         """Cut what was delivered where it is not what was wanted."""
@@ -353,13 +325,6 @@ class _Reader:
         if cut.before is not None and not self._recognise(place, placed, cut.before):
             return Cut()
         return cut
-
-    def _hold_gap(self, place: TopicPartition, wanted: int, delivered: int) -> None:
-        """Once may be what was fetched before the last seek; twice is a hole in the log."""
-        words = f"offset {wanted} is wanted, {delivered} is delivered"
-        alarm = words if self._gaps.get(place) == wanted else None
-        self._gaps[place] = wanted
-        self._hold(place, "gap", alarm)
 
     async def _apply_batches(self, batches: Sequence[Batch]) -> None:
         """Apply batches of one topic together; where that fails each alone, to see which it is."""
@@ -389,7 +354,7 @@ class _Reader:
         # failpoint reader.applied
         place = TopicPartition(batch.topic, batch.partition)
         self._records_max = min(POLL_RECORDS_MAX, self._records_max * 5 // 4)
-        self._holds.pop(place, None)
+        self.holds.went_on(place)
         self._moved_at[place] = self._loop.time()
         placed = self._placed.get(place)
         # Where it was placed anew meanwhile, what Postgres said then is where it goes on.
@@ -427,7 +392,7 @@ class _Reader:
             if end <= found.next:
                 self._moved_at[place] = now
             elif now - self._moved_at[place] > STALLED_SECONDS:
-                log.error("reader_stalled", house=self._house, **_named(place))
+                log.error("reader_stalled", house=self._house, **named(place))
                 STALLS.labels(self._house).inc()
                 self._stalled = True
 
@@ -491,7 +456,3 @@ async def wait_or_stop(seconds: float, *events: asyncio.Event) -> None:
     await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
-
-
-def _named(place: TopicPartition) -> Mapping[str, Any]:
-    return {"topic": place.topic, "partition": place.partition}

@@ -49,8 +49,13 @@ _TIMEOUTS: Final[Mapping[Role | Literal["look"], Mapping[str, str]]] = {
     "writer": {"statement_timeout": "60s", "lock_timeout": "10s", "transaction": "2s"},
 }
 _SQL = queries(Path(__file__).with_name("postgres.sql"))
-# The server is away, or says no; TimeoutError is an OSError.
-_LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+# The server is away, or says no: hold what is being done and try again. TimeoutError is an OSError.
+STORE_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 log = structlog.get_logger()
 
 
@@ -104,7 +109,7 @@ async def _leave(conn: Connection) -> None:
 
 async def close_pool(pool: Pool) -> None:
     """Close a pool's connections, those that do not answer without a word."""
-    with suppress(*_LOST):  # a pool that is not closed in time is ended by its own doing
+    with suppress(*STORE_ERRORS):  # a pool that is not closed in time is ended by its own doing
         async with asyncio.timeout(CLOSE_SECONDS):
             await pool.close()
 
@@ -128,7 +133,7 @@ async def borrowed(pool: Pool, seconds: float) -> AsyncIterator[Connection]:
         cut.cancel()
         try:
             await pool.release(conn, timeout=RELEASE_SECONDS)
-        except _LOST as error:  # what was done on it is done: its caller knows how that ended
+        except STORE_ERRORS as error:  # what was done on it is done: its caller knows how
             log.warning("connection_lost", reason=type(error).__name__)
 
 

@@ -183,7 +183,7 @@ class Producer:
         call = _Call(loop.create_future())
         groups: list[tuple[_Lane, _Group]] = []
         for topic, some in records.items():
-            partitions = await _partitions(kafka, topic, deadline_seconds)
+            partitions = await _partitions(kafka, topic, until - loop.time())
             groups += self._group(call, topic, some, partitions)
         call.open = len(groups)
         size_bytes = sum(group.size_bytes for _, group in groups)

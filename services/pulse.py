@@ -33,10 +33,11 @@ class Pulse:
                 await self._speak()
             return doing.result()
         self._records += records
-        if self._records >= TURN_RECORDS:
+        is_silent = self._loop.time() - self._heard_at > SILENT_SECONDS
+        if self._records >= TURN_RECORDS or is_silent:
             self._records = 0
             await asyncio.sleep(0)
-            if self._loop.time() - self._heard_at > SILENT_SECONDS:
+            if is_silent:
                 await self._speak()
         return work()
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from services.billing.api import ROUTES, SETTINGS, WRITER_POOL
 from services.billing.consumer import READING
 from services.billing.jobs import work
-from services.consuming import consume
+from services.consuming import check_consuming, consume
 from services.log_health import Health
 from services.postgres import close_pool, open_pool
 from services.settings import Settings
@@ -35,7 +35,7 @@ def build_ops(app: web.Application) -> web.Application:
     """Put the health of a built app together."""
     checks: dict[str, Check] = {
         "postgres": lambda: check_postgres(app),
-        "log": lambda: _check_log(app),
+        "log": lambda: check_consuming(app[CONSUMING], app[HEALTH]),
         "runs": lambda: _check_runs(app),
     }
     return make_ops_app(checks)
@@ -54,12 +54,6 @@ async def _tasks(app: web.Application) -> AsyncIterator[None]:
         partial(work, app[SETTINGS]),
     ) as (app[CONSUMING], app[RUN_WORKER]):
         yield
-
-
-async def _check_log(app: web.Application) -> str | None:
-    if app[CONSUMING].done():
-        return "the consumer has ended"
-    return app[HEALTH].problem(asyncio.get_running_loop().time())
 
 
 async def _check_runs(app: web.Application) -> str | None:

@@ -172,9 +172,10 @@ def issue(
     period: Period = None,
     as_json: AsJson = False,
 ) -> None:
-    """Issue an approved invoice, or all of a month; firms with nothing to bill are settled too.
+    """Issue an approved invoice, or all of a month.
 
-    They get their numbers, and never change again.
+    They get their numbers, and never change again. With a month, firms that have nothing to bill
+    are settled too.
     """
     body = {"invoice_date": date}
     if invoice is not None:
@@ -328,7 +329,10 @@ def set_terms(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a version of a firm's billing terms: it replaces all of the one before."""
+    """Add a version of a firm's billing terms.
+
+    It replaces all of the one before: what is not said is as if it never had been.
+    """
     told = {
         "excluded_kinds": exclude_kind or [],
         "excluded_phases": exclude_phase or [],

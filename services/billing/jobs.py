@@ -31,9 +31,8 @@ from services.billing.reports import report
 from services.billing.store import SQL
 from services.failures import Failure, attempt_in
 from services.kafka import LogSeen, see_log
-from services.log_applying import STORE_ERRORS
 from services.log_reader import wait_or_stop
-from services.postgres import Connection, append_audit, connect
+from services.postgres import STORE_ERRORS, Connection, append_audit, connect
 from services.settings import Settings
 from services.web.problems import Problem, not_found, unavailable
 

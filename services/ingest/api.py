@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import re
-from collections import Counter as Count
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -230,11 +230,12 @@ def _traceparent(request: web.Request) -> str | None:
 
 
 def _count(outcomes: Sequence[Taken | Refused]) -> None:
-    accepted = Count(one.event.type for one in outcomes if isinstance(one, Taken))
-    rejected = Count(one.code for one in outcomes if isinstance(one, Refused))
-    for counter, counted in ((_accepted, accepted), (_rejected, rejected)):
-        for label, number in counted.items():
-            counter.labels(label).inc(number)
+    counts: dict[tuple[Counter, str], int] = defaultdict(int)
+    for one in outcomes:
+        label = (_accepted, one.event.type) if isinstance(one, Taken) else (_rejected, one.code)
+        counts[label] += 1
+    for (counter, name), number in counts.items():
+        counter.labels(name).inc(number)
 
 
 class ImportQuery(BaseModel):
@@ -321,7 +322,7 @@ async def take_import(request: web.Request) -> web.StreamResponse:
 async def _read_import(request: web.Request) -> ImportBody:
     raw = await read_raw(request)
     if request.content_type == JSON:
-        body = read_json(raw, ImportBody)
+        body = await asyncio.to_thread(read_json, raw, ImportBody)
         assert isinstance(body, ImportBody)
         return body
     try:

@@ -20,6 +20,7 @@ from services.ingest.api import (
 )
 from services.ingest.consumer import READING
 from services.kafka import READY_TOPIC
+from services.log_health import Health
 from services.postgres import close_pool, open_pool
 from services.producer import OutcomeUnknown, Producer, Record
 from services.settings import Settings
@@ -27,6 +28,7 @@ from services.web.http import LOOKS_MAX, check_postgres, make_app, make_ops_app
 from services.web.serving import Check, beside
 from services.web.shared_reads import SharedRead
 
+HEALTH = web.AppKey("health", Health)
 CONSUMING = web.AppKey("consuming", asyncio.Task[None])
 READY_SECONDS = 2.0
 
@@ -35,6 +37,7 @@ def build_app(settings: Settings) -> web.Application:
     """Put the door together: pools, producer, and the copy of the directory behind it."""
     app = make_app("ingest", ROUTES, settings)
     app[SETTINGS] = settings
+    app[HEALTH] = Health()
     app.cleanup_ctx.extend([_splitter, _writer_pools, _producer, _directory])
     return app
 
@@ -71,7 +74,9 @@ async def _producer(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _directory(app: web.Application) -> AsyncIterator[None]:
-    async with beside(app, partial(consume, app[SETTINGS], READING)) as (app[CONSUMING],):
+    async with beside(app, partial(consume, app[SETTINGS], READING, health=app[HEALTH])) as (
+        app[CONSUMING],
+    ):
         yield
 
 
@@ -85,4 +90,5 @@ async def _check_kafka(app: web.Application) -> str | None:
 
 
 async def _check_directory(app: web.Application) -> str | None:
-    return "its consumer has ended" if app[CONSUMING].done() else None
+    """Say what keeps the copy of the directory from being read; one that lags serves the door."""
+    return "its consumer has ended" if app[CONSUMING].done() else app[HEALTH].alarm()

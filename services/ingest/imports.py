@@ -15,7 +15,7 @@ from services.ingest import clockify, toggl
 from services.ingest.admission import Sender, judge
 from services.ingest.intake import Taken
 from services.ingest.mapping import Given, Rules, apply_rules
-from services.ingest.rows import Cells, RowRefused, Stint, at_zone, read_table
+from services.ingest.rows import Cells, FileRefused, RowRefused, Stint, at_zone, read_table
 
 Format = Literal["toggl", "clockify"]
 Reader = Callable[[int, Cells], Stint | RowRefused]
@@ -29,6 +29,8 @@ WORDS_OF_TIME = {
     "skipped_time": "this local time did not exist that day: is the time zone right?",
     "year_range": "give a year from 1970 to 2199",
 }
+ROWS_MAX = 30_000  # read and planned in half of the time that an answer has
+TRIALS_MAX = 10_000_000  # of a rule on a row's words: half a microsecond each
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ def plan(
     Raises FileRefused.
     """
     rows = read_stints(raw, form)
+    if len(rows) > ROWS_MAX:
+        raise FileRefused("too_many_rows", f"a file has at most {ROWS_MAX} rows: send it in parts")
     stints = [row for row in rows if isinstance(row, Stint)]
     refused = [row for row in rows if isinstance(row, RowRefused)]
     row_ids = _name_rows(stints, form, key)
@@ -105,6 +109,8 @@ def plan(
         words = (stint.user, stint.email, stint.client, stint.project, stint.task, stint.tags)
         given = given_of.get(words)
         if given is None:
+            if len(given_of) * len(rules.rule) > TRIALS_MAX:
+                raise FileRefused("too_many_rules", "so many rules take too long for this file")
             given = given_of[words] = apply_rules(rules, stint, firm_id)
         event = _make_event(stint, given, form, zone, row_id)
         if isinstance(event, RowRefused):

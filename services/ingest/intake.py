@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.envelope import Envelope, Unreadable, read_event, read_events_at_once
+from schemas.envelope import EVENT_BYTES_MAX, Envelope, Unreadable, read_event, read_events_at_once
 from schemas.events import EntityKey, entity_of
 from schemas.fields import EventId, Source
 from schemas.instants import instant_text
@@ -77,6 +77,8 @@ def _read_each(items: Iterable[Item], first: int) -> Iterator[Taken | Refused]:
 
 def _name(raw: bytes) -> tuple[str | None, str | None]:
     """Say source and id of an event that breaks a rule, where they break none themselves."""
+    if len(raw) > EVENT_BYTES_MAX:  # not worth the time that it takes to look
+        return None, None
     try:
         content = parse(raw)
     except Unreadable:

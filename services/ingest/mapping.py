@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from schemas.fields import Id, Ref, TaskType, WorkKind
 from services.ingest.rows import Stint
 
 Word = Annotated[str, Field(min_length=1, max_length=500)]
+RULES_MAX = 5_000
 NEEDED = ("firm_id", "placement_id", "task_type")
 
 
@@ -52,7 +53,8 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    rule: Annotated[tuple[Rule, ...], Field(max_length=5_000, strict=False)] = ()
+    # Of many wrong ones the first is told: to list all would take longer than anyone waits.
+    rule: Annotated[tuple[Rule, ...], Field(max_length=RULES_MAX, strict=False), FailFast()] = ()
 
 
 class Given(BaseModel):

@@ -7,10 +7,11 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from schemas.fields import Cursor, PageSize
+from schemas.instants import check_day_text
 from services.metrics.cohorts import Clock, Dimension, PhaseName, Unit, Window
 from services.metrics.figures import Figure, Granularity
 from services.metrics.scorecards import Card, Notices
-from services.web.pages import Cursor, Limit
 
 SPAN_DAYS_MAX: Final = 731
 WINDOWS_MAX: Final = 400
@@ -49,7 +50,11 @@ Percents = Annotated[
     BeforeValidator(_listed),
     Field(min_length=1, max_length=9),
 ]
-Day = Annotated[date, Field(ge=EARLIEST, le=LATEST)]
+Day = Annotated[
+    date,
+    BeforeValidator(check_day_text, json_schema_input_type=date),
+    Field(ge=EARLIEST, le=LATEST),
+]
 FirmId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
@@ -116,7 +121,7 @@ class MembersQuery(SpanQuery):
     clock: Clock = Field("wall", description="The clock of `seconds`.")
     placement: FirmId | None = Field(None, description="Those of one placement only.")
     task_type: str | None = Field(None, max_length=64, description="Those of one type only.")
-    limit: Limit = 100
+    limit: PageSize = 100
     cursor: Cursor | None = None
 
 

@@ -1,7 +1,9 @@
 """The calls of metrics: figures, the tasks behind them, scorecards, definitions."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, get_args
+from typing import Final, TypeVar, get_args
 
 from aiohttp import web
 
@@ -22,11 +24,12 @@ from services.metrics.answers import (
     WeekPath,
 )
 from services.metrics.catalogue import DEFINITIONS, choose
-from services.metrics.cohorts import Member, Timing
+from services.metrics.cohorts import Member, Timing, Work
 from services.metrics.figures import Question, answer, phase_of
 from services.metrics.gather import load_cut, load_work
 from services.metrics.scorecards import METRICS, make_scorecard, pooled_span
 from services.postgres import Connection
+from services.pulse import LARGE_RECORDS
 from services.web.http import (
     Fault,
     Problem,
@@ -41,6 +44,7 @@ from services.web.pages import next_link, read_cursor, write_cursor
 
 assert get_args(MetricName) == tuple(DEFINITIONS), "every metric can be asked for by its name"
 PLACE_PARTS: Final = 4
+Value = TypeVar("Value")
 
 
 async def get_figures(request: web.Request) -> web.StreamResponse:
@@ -62,6 +66,7 @@ async def get_figures(request: web.Request) -> web.StreamResponse:
         phases=query.phases,
         percentiles=query.percentiles,
     )
+    figures = await _computed(work, lambda: answer(work, question))
     return json_response(
         request,
         FiguresAnswer(
@@ -69,7 +74,7 @@ async def get_figures(request: web.Request) -> web.StreamResponse:
             timezone=work.zone,
             from_date=query.from_date,
             to_date=query.to_date,
-            figures=answer(work, question),
+            figures=figures,
             failed_entities=failed,
             data_as_of=data_as_of,
         ),
@@ -85,7 +90,8 @@ async def get_members(request: web.Request) -> web.StreamResponse:
         firm = await _known(conn, path.firm)
         work = await load_work(conn, firm, query.span, [definition], _this_minute())
         data_as_of, _ = await load_cut(conn, path.firm, work.as_of)
-    members = definition.measure(work, query.span, Timing(query.clock, query.net))
+    timing = Timing(query.clock, query.net)
+    members = await _computed(work, lambda: definition.measure(work, query.span, timing))
     asked = sorted((m for m in members if _is_asked(m, query)), key=_place)
     rest = [m for m in asked if after is None or _place(m) > after]
     page = rest[: query.limit]
@@ -124,7 +130,7 @@ async def get_scorecard(request: web.Request) -> web.StreamResponse:
         asked = [DEFINITIONS[name] for name in (*METRICS, "hours_by_task_type")]
         work = await load_work(conn, directory.firm, span, asked, _this_minute())
         data_as_of, failed = await load_cut(conn, path.firm, work.as_of)
-    card = make_scorecard(work, directory, week)
+    card = await _computed(work, lambda: make_scorecard(work, directory, week))
     return json_response(
         request,
         ScorecardAnswer(
@@ -140,6 +146,13 @@ async def get_scorecard(request: web.Request) -> web.StreamResponse:
             data_as_of=data_as_of,
         ),
     )
+
+
+async def _computed(work: Work, compute: Callable[[], Value]) -> Value:
+    """Compute from a firm's work; from much of it in a thread, for the loop also reads the log."""
+    if len(work.tasks) + len(work.worked) <= LARGE_RECORDS:
+        return compute()
+    return await asyncio.to_thread(compute)
 
 
 async def get_definitions(request: web.Request) -> web.StreamResponse:

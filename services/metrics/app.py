@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from services.consuming import consume
+from services.consuming import check_consuming, consume
 from services.log_health import Health
 from services.metrics.api import ROUTES
 from services.metrics.consumer import READING
@@ -33,7 +33,7 @@ def build_ops(app: web.Application) -> web.Application:
     """Put the health of a built app together."""
     checks: dict[str, Check] = {
         "postgres": lambda: check_postgres(app),
-        "log": lambda: _check_log(app),
+        "log": lambda: check_consuming(app[CONSUMING], app[HEALTH]),
     }
     return make_ops_app(checks)
 
@@ -43,9 +43,3 @@ async def _consuming(app: web.Application) -> AsyncIterator[None]:
         app[CONSUMING],
     ):
         yield
-
-
-async def _check_log(app: web.Application) -> str | None:
-    if app[CONSUMING].done():
-        return "the consumer has ended"
-    return app[HEALTH].problem(asyncio.get_running_loop().time())

@@ -137,20 +137,31 @@ def escalations(facts: Sequence[Fact]) -> tuple[tuple[Escalation, ...], frozense
         for fact in facts
         if isinstance(fact.data, EscalationAcknowledged) and fact.data.escalation_id not in raised
     }
-    made = tuple(_escalation(facts, stretch) for stretch in found.found)
+    answered = _answered(facts, [stretch.opening for stretch in found.found])
+    made = tuple(_escalation(facts, stretch, answered[stretch.opening]) for stretch in found.found)
     return made, found.anomalies | odd
 
 
-def _escalation(facts: Sequence[Fact], stretch: Stretch) -> Escalation:
+def _answered(facts: Sequence[Fact], raised: Sequence[int]) -> dict[int, int | None]:
+    """Find the acknowledgement of each escalation, by where it was raised: one answers one."""
+    seen: dict[str, list[int]] = defaultdict(list)
+    for place, fact in enumerate(facts):
+        if isinstance(fact.data, EscalationAcknowledged):
+            seen[fact.data.escalation_id].append(place)
+    openings: dict[str, list[int]] = defaultdict(list)
+    for place in sorted(raised):
+        openings[_id(facts[place])].append(place)
+    return {
+        one.opening: one.closing
+        for name, places in openings.items()
+        for one in pair(places, seen[name]).pairs
+    }
+
+
+def _escalation(facts: Sequence[Fact], stretch: Stretch, answered: int | None) -> Escalation:
     raised = facts[stretch.opening]
     data = raised.data
     assert isinstance(data, EscalationRaised)
-    seen = [
-        place
-        for place, fact in enumerate(facts)
-        if isinstance(fact.data, EscalationAcknowledged) and _id(fact) == data.escalation_id
-    ]
-    answered = pair([stretch.opening], seen).pairs[0].closing
     resolved = None if stretch.closing is None else facts[stretch.closing].data
     assert resolved is None or isinstance(resolved, EscalationResolved)
     minutes = [

@@ -178,7 +178,12 @@ def _employed(directory: Directory, zone: str, week: Week) -> list[_Row]:
     rows: set[_Row] = set()
     for placement in directory.placements.values():
         first = local_date(placement.started_at, zone)
-        last = local_date(placement.ended_at, zone) if placement.ended_at else None
+        # The end itself is no part of it: one at midnight leaves the new date out.
+        last = (
+            local_date(placement.ended_at - timedelta(seconds=1), zone)
+            if placement.ended_at
+            else None
+        )
         for offset in range(7):
             day = week.first_date + timedelta(days=offset)
             if first <= day and (last is None or day <= last):

@@ -55,6 +55,10 @@ class Seen(NamedTuple):
 
     def state_at(self, instant: datetime) -> State | None:
         """Return the state in which the task was at an instant; None before its first fact."""
+        if instant < self.columns.first_at:
+            return None
+        if self.columns.closed_at is not None and instant >= self.columns.closed_at:
+            return self.columns.present
         found: State | None = None
         for change in self.states:
             if datetime.fromisoformat(change["since"]) > instant:

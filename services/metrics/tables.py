@@ -103,7 +103,9 @@ def hours_text(seconds: int | None) -> str:
 
 def percent_text(share: float | None) -> str:
     """Write a share in whole per cent, halves up."""
-    return _NOTHING if share is None else f"{int(share * 100 + 0.5)} %"
+    if share is None:
+        return _NOTHING
+    return f"{(round(share * 1_000_000) + 5_000) // 10_000} %"  # 0.285 is less than it says
 
 
 def _heading(card: Json) -> RenderableType:

@@ -16,6 +16,8 @@ from services.web.problems import Fault, Problem
 from services.web.room import Place
 
 _FAULTS_MAX: Final = 100
+_FAULTS_LISTED: Final = 10_000  # to make a list of more takes seconds and a gigabyte
+_MUCH_WRONG: Final = "more is wrong than can be told: send a smaller part to see what"
 INLINE_BYTES: Final = 65_536
 _CLOSE: Final = {"Connection": "close"}
 _CODES: Final = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
@@ -196,6 +198,8 @@ def _unprintable(place: str, values: Mapping[str, Sequence[str]]) -> list[Fault]
 
 
 def _invalid(code: str, title: str, error: ValidationError, *place: str) -> Problem:
+    if error.error_count() > _FAULTS_LISTED:
+        return Problem(422, code, title, errors=[Fault("", "too_many_faults", _MUCH_WRONG)])
     faults = [
         Fault(
             pointer_of((*place, *found["loc"])),

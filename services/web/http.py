@@ -102,6 +102,7 @@ _AWAY: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
+_REFUSED_VALUE: Final = "invalid input for query argument"  # as the driver begins to say
 log = structlog.get_logger()
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
@@ -404,22 +405,23 @@ async def _refusals_as_problems(
         found = problem
     except web.HTTPException as refusal:
         found = problem_of(refusal)
-    except _AWAY as error:
-        log.warning("part_unavailable", reason=type(error).__name__)
-        found = unavailable("unavailable", "A part that this call needs is away; try again")
-    except asyncpg.DataError as error:
-        # A value that its model let pass does not fit its column: the client's, not a fault here.
-        if not str(error).startswith("invalid input for query argument"):
-            raise
-        log.warning("value_refused", reason=type(error).__name__)
-        found = Problem(422, "value_range", "A value is out of the range that we can keep")
-    except asyncpg.InterfaceError as error:
-        # Closed, closing or cut while it was lent: the driver has no class for it.
-        if not any(word in str(error) for word in ("clos", "released")):
-            raise
-        log.warning("part_unavailable", reason=type(error).__name__)
-        found = unavailable("unavailable", "A part that this call needs is away; try again")
-    except Exception:  # the last door: a fault of ours, told as one
-        log.exception("request_failed")
-        found = Problem(500, "internal", "Something broke here; it is in our logs")
+    except Exception as error:  # noqa: BLE001 (the last door: a problem leaves it, or nothing)
+        found = _told_of(error)
     return problem_response(found), found.code
+
+
+def _told_of(error: Exception) -> Problem:
+    """Say what the client is told of an error that no one expected, and log it."""
+    # Closed, closing or cut while it was lent: the driver has no class for it.
+    is_cut = isinstance(error, asyncpg.InterfaceError) and any(
+        word in str(error) for word in ("clos", "released")
+    )
+    if is_cut or isinstance(error, _AWAY):
+        log.warning("part_unavailable", reason=type(error).__name__)
+        return unavailable("unavailable", "A part that this call needs is away; try again")
+    if isinstance(error, asyncpg.DataError) and str(error).startswith(_REFUSED_VALUE):
+        # A value that its model let pass does not fit its column: the client's, not a fault here.
+        log.warning("value_refused", reason=type(error).__name__)
+        return Problem(422, "value_range", "A value is out of the range that we can keep")
+    log.error("request_failed", exc_info=error)
+    return Problem(500, "internal", "Something broke here; it is in our logs")

@@ -3,17 +3,10 @@
 import base64
 import json
 from collections.abc import Sequence
-from typing import Annotated, Final
 
 from aiohttp import web
-from pydantic import Field
 
 from services.web.problems import Fault, Problem
-
-PAGE_MAX: Final = 500
-
-Limit = Annotated[int, Field(ge=1, le=PAGE_MAX, description="Rows a page.")]
-Cursor = Annotated[str, Field(max_length=1_000, description="`next` of the page before.")]
 
 
 def write_cursor(place: Sequence[str]) -> str:

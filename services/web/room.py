@@ -28,6 +28,8 @@ class Room:
         self.bytes_max = bytes_max
         self.requests = 0
         self.bytes = 0
+        IN_HAND.set_function(lambda: self.requests)
+        HELD_BYTES.set_function(lambda: self.bytes)
 
     @contextmanager
     def place(self) -> Iterator["Place"]:
@@ -44,8 +46,6 @@ class Room:
     def _count(self, *, requests: int = 0, size: int = 0) -> None:
         self.requests += requests
         self.bytes += size
-        IN_HAND.inc(requests)
-        HELD_BYTES.inc(size)
 
 
 class Place:

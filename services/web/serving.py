@@ -6,8 +6,10 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -30,6 +32,7 @@ BESIDE_SECONDS: Final = 6.0
 DRAIN_SHARE: Final = 0.35
 CLEAN_SHARE: Final = 0.85
 LEAVE_SECONDS: Final = 0.5  # for what was cancelled
+THREADS: Final = "work"  # what the names of our threads begin with
 # Set when a service is told to stop: what goes on beside its requests stops while these end.
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 log = structlog.get_logger()
@@ -78,11 +81,18 @@ async def beside(
     """
     stop = app[STOPPING]
     tasks = tuple(asyncio.create_task(begin(stop)) for begin in work)
+    for task in tasks:
+        task.add_done_callback(_tell_ended)
     yield tasks
     stop.set()
     await asyncio.wait(tasks, timeout=BESIDE_SECONDS)
     for task in tasks:
         task.cancel()
+
+
+def _tell_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("work_ended", exc_info=error)
 
 
 async def _ask(check: Check, seconds: float) -> tuple[str | None, float]:
@@ -118,6 +128,8 @@ async def _run(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    threads = ThreadPoolExecutor(thread_name_prefix=THREADS)
+    loop.set_default_executor(threads)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await serve(
@@ -130,18 +142,25 @@ async def _run(
         stop=stop,
         limits=fit_files(Limits()),
     )
-    await _leave(service)
+    await _leave(service, threads)
 
 
-async def _leave(service: str) -> None:
-    """End what was cancelled and does not end: `asyncio.run` would wait for it for ever.
+async def _leave(service: str, threads: ThreadPoolExecutor) -> None:
+    """End what was cancelled and does not end, in a task or a thread: it would be waited for.
 
     All that is kept is in Postgres and Kafka, so a process may end at any moment.
     """
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
-    if left and (await asyncio.wait(left, timeout=LEAVE_SECONDS))[1]:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + LEAVE_SECONDS
+    is_late = bool(left) and bool((await asyncio.wait(left, timeout=LEAVE_SECONDS))[1])
+    threads.shutdown(wait=False, cancel_futures=True)
+    while not is_late and any(t.name.startswith(THREADS) for t in threading.enumerate()):
+        await asyncio.sleep(LEAVE_SECONDS / 20)
+        is_late = loop.time() > until
+    if is_late:
         log.error("service_cut_off", service=service, seconds=LEAVE_SECONDS)
         sys.stdout.flush()
         os._exit(0)

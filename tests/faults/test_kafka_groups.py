@@ -12,7 +12,8 @@ from services.consuming import Applying
 from services.kafka import ensure_topics
 from services.kafka_clients import access, stop_consumer
 from services.log_health import Health
-from services.log_reader import HELD, read_log
+from services.log_holds import HELD
+from services.log_reader import read_log
 from tests import tally
 from tests.faults.test_consumer import process
 from tests.log import DIRECTORY, entry, put

@@ -236,3 +236,14 @@ def test_an_importer_brings_entries_for_whoever_may_import_within_their_bounds()
 )
 def test_a_prefix_ends_at_a_segments_end(source, prefix, under):
     assert is_under(source, prefix) is under
+
+
+def test_a_timer_is_bound_in_age_whoever_brings_it():
+    """Its two ends come apart: only their age says how long it may have run."""
+    importer = replace(TRACKER, scopes=TRACKER.scopes | {"import"})
+    for name in ("timer.started", "timer.stopped"):
+        data = {"firm_id": "f-1", "placement_id": "p-1", "entry_id": "e-1", "task_type": "intake"}
+        timer = (name, data)
+        assert verdict(importer, event_of(timer, time=NOW - DAYS)) is None
+        late = event_of(timer, time=NOW - DAYS - SECOND)
+        assert verdict(importer, late) == ("time_too_old", "/time")

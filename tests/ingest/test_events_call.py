@@ -6,6 +6,9 @@ import json
 import random
 from datetime import UTC, datetime, timedelta
 
+from aiokafka import TopicPartition
+
+from services.ingest.app import HEALTH
 from services.kafka import log_ends
 from tests.ingest.conftest import PLACED, event, raw, running
 
@@ -318,6 +321,13 @@ async def test_health_and_counters_are_on_their_own_port_and_hold_no_words(door)
     assert not any(word in told for word in ("Canary", "secret-id", "f-1", "asst-1", "tracker:one"))
     async with door.http.get(door.url + "/metrics") as response:
         assert response.status == 404
+
+
+async def test_an_alarm_of_the_directorys_copy_is_told(door):
+    door.app[HEALTH].alarms[TopicPartition("directory", 0)] = "the log lost records"
+    async with door.http.get(door.ops_url + "/readyz") as response:
+        told = await response.json()
+    assert (response.status, told["checks"]["directory"]["reason"]) == (503, "the log lost records")
 
 
 async def test_the_same_events_may_come_again_for_ever(door):

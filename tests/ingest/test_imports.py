@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from services.ingest import imports
 from services.ingest.imports import KnownRow, Planned, admit_rows, decide, plan
 from services.ingest.mapping import Rules
-from services.ingest.rows import RowRefused
+from services.ingest.rows import FileRefused, RowRefused
 from tests.ingest.exports import CLOCKIFY, RULES, TOGGL, clockify, file_of, toggl
 
 MANILA = ZoneInfo("Asia/Manila")
@@ -235,3 +236,14 @@ def test_both_formats_name_their_rows_apart():
     assert isinstance(one, Planned)
     assert one.row_id != other.row_id
     assert json.loads(other.event.raw)["source"] == "import/clockify"
+
+
+def test_a_file_has_no_more_rows_and_rules_than_an_answer_has_time_for(monkeypatch):
+    monkeypatch.setattr(imports, "ROWS_MAX", 2)
+    assert planned(toggl(), toggl()).row_count == 2
+    with pytest.raises(FileRefused, match="too_many_rows"):
+        planned(toggl(), toggl(), toggl())
+    monkeypatch.setattr(imports, "TRIALS_MAX", 1)
+    assert planned(toggl(), toggl()).row_count == 2
+    with pytest.raises(FileRefused, match="too_many_rules"):
+        planned(toggl(), toggl(client="Another"), rules=RULES * 2)

@@ -364,6 +364,7 @@ async def test_what_cannot_be_asked_is_told_so(house):
         "metrics?metric=hours&from=2022-07-02&to=2026-07-02": "/query",
         "metrics?metric=hours&from=2025-01-01&to=2026-07-01&granularity=day": "/query",
         "metrics?metric=hours&from=yesterday&to=2026-07-02": "/query/from",
+        "metrics?metric=hours&from=1782864000&to=2026-07-02": "/query/from",
         f"metrics?metric=hours&{WEEK}&group_by=matter_ref": "/query/group_by/0",
         f"metrics?metric=hours&{WEEK}&clock=sundial": "/query/clock/0",
         f"metrics?metric=hours&{WEEK}&phase=secret": "/query/phase/0",

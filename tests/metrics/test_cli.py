@@ -172,8 +172,9 @@ def test_hours_and_shares_are_rounded_halves_up():
         "1,250.0",
         "\u2013",
     ]
-    assert [percent_text(share) for share in (0.005, 0.114999, 1.0, None)] == [
+    assert [percent_text(share) for share in (0.005, 0.285, 0.114999, 1.0, None)] == [
         "1 %",
+        "29 %",
         "11 %",
         "100 %",
         "\u2013",

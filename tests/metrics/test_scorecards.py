@@ -108,7 +108,8 @@ def test_a_placement_that_is_over_or_has_not_begun_has_no_card():
     ahead = placement("plc-2", started_at="2026-07-06T12:00:00Z")
     last_day = placement("plc-3", ("placement.ended", {"ended_at": "2026-06-29T12:00:00Z"}))
     first_day = placement("plc-4", started_at="2026-07-05T12:00:00Z")
-    rows = card_of(placements=[over, ahead, last_day, first_day]).placements
+    midnight = placement("plc-5", ("placement.ended", {"ended_at": "2026-06-29T04:00:00Z"}))
+    rows = card_of(placements=[over, ahead, last_day, first_day, midnight]).placements
     assert [row.placement_id for row in rows] == ["plc-3", "plc-4"]
 
 

@@ -486,3 +486,17 @@ def test_a_later_review_by_a_person_decides_before_an_earlier_timeout():
     found = seen(task, NOWHERE)
     assert found.columns.first_reviewed_at == minute(5)
     assert (found.is_reviewed, found.is_first_pass) == (True, False)
+
+
+def test_an_acknowledgement_answers_one_raising_of_an_escalation():
+    task = task_of(
+        (0, "requested"),
+        (1, "raised"),
+        (2, "seen", {"handling_minutes": 7}),
+        (3, "resolved", {"disposition": "needed"}),
+        (4, "raised"),
+    )
+    assert [(one.acknowledged_at, one.handling_minutes) for one in task.escalations] == [
+        (minute(2), 7),
+        (None, None),
+    ]

@@ -201,6 +201,11 @@ SHAPES = [
     ("time.recorded", {"work_date": "2026-07-01", "duration_seconds": 60}, "entry_shape"),
     ("time.recorded", {"duration_seconds": 60, "started_at": ..., "ended_at": ...}, "entry_shape"),
     ("time.amended", {"started_at": ..., "ended_at": ...}, "entry_shape"),
+    (
+        "time.recorded",
+        {"started_at": "2025-06-01T00:00:00Z", "ended_at": "2026-07-06T00:00:01Z"},
+        "entry_too_long",
+    ),
     ("event.retracted", {"task_id": ...}, "retraction_target"),
     ("event.retracted", {"entry_id": "e"}, "retraction_target"),
     ("placement.absence_recorded", {"until_date": "2026-07-01"}, "absence_order"),
@@ -266,3 +271,8 @@ def test_only_admins_write_the_directory_and_nobody_else_reviews_but_firm_and_qa
         if row.kind in ("firm", "assistant", "placement"):
             assert row.senders == {"admin"}
     assert TYPES[name_of("review.completed")].senders == {"firm", "qa"}
+
+
+def test_an_entry_lasts_four_hundred_days_at_most():
+    longest = {"started_at": "2025-06-01T00:00:00Z", "ended_at": "2026-07-06T00:00:00Z"}
+    read(name_of("time.recorded"), SAMPLES["time.recorded"] | longest)

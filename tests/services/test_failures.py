@@ -4,8 +4,7 @@ import asyncpg
 import pytest
 
 from services.failures import Failure, attempt_in
-from services.log_applying import STORE_ERRORS
-from services.postgres import connect
+from services.postgres import STORE_ERRORS, connect
 
 
 async def attempted(settings, error):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from services import log_reader
+from services import log_holds, log_reader
 from services.folding import load_offsets
 from services.kafka import admin_client, ensure_topics, log_ends
 from services.log_health import Health
@@ -140,7 +140,7 @@ async def test_a_partition_that_cannot_be_applied_does_not_hold_up_those_applied
     settings, tally_house, monkeypatch
 ):
     for name in ("HOLD_SECONDS", "HOLD_SECONDS_MAX"):
-        monkeypatch.setattr(log_reader, name, 60)
+        monkeypatch.setattr(log_holds, name, 60)
     wide = settings.model_copy(
         update={"topic_partitions": 4, "topic_prefix": "s" + settings.topic_prefix}
     )
@@ -196,7 +196,7 @@ async def test_kafka_is_told_how_far_we_are_for_its_tools_to_show(
 
 async def test_a_silent_client_is_replaced_and_nothing_is_lost(settings, tally_house, monkeypatch):
     for name, seconds in {"STALLED_SECONDS": 0.5, "WATCH_SECONDS": 0.1}.items():
-        monkeypatch.setattr(log_reader, name, seconds)
+        monkeypatch.setattr(log_holds, name, seconds)
     readers = []
     run = log_reader._Reader.run
 
@@ -258,3 +258,16 @@ async def test_a_poll_that_takes_longer_than_a_transaction_may_is_read_again_in_
     async with consuming(settings, replace(TALLY, save=save_slowly)):
         await tally_house.settle()
     assert set(await tally_house.rows()) == set(ids)
+
+
+async def test_an_alarm_does_not_outlive_its_reader_when_another_process_takes_the_partition(
+    settings, tally_house, monkeypatch
+):
+    """A client that went silent is told of no revocation: its alarms are nobody's any more."""
+    await put(settings, [entry("a", 30)])
+    health = Health()
+    health.alarms[TopicPartition(settings.topic("time-events"), 7)] = "what an earlier client saw"
+    async with consuming(settings, health=health):
+        await tally_house.settle()
+        await until(lambda: health.problem(asyncio.get_running_loop().time()) is None)
+    assert health.alarms == {}

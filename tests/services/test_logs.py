@@ -130,11 +130,14 @@ def test_libraries_speak_through_the_same_door(said):
         int("canary")
     except ValueError:
         logging.getLogger("aiohttp.server").exception("Error handling request from %s", "canary")
+    stray = ValueError("canary")
+    logging.getLogger("asyncio").error(f"Task failed\nfuture: {stray!r}", exc_info=stray)  # noqa: G004 (as asyncio does)
     logging.getLogger("aiokafka").info("chatter")
     spoken = [without_time(event) for event in said()]
     assert [(e["library"], e["level"], e["words"]) for e in spoken] == [
         ("aiokafka.consumer", "warning", "Topic task-events is gone"),
         ("aiohttp.server", "error", "Error handling request from %s"),
+        ("asyncio", "error", "Task failed"),
     ]
     assert spoken[1]["error"] == "ValueError"
     assert "canary" not in str(spoken)

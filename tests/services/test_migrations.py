@@ -173,7 +173,8 @@ def test_entries_of_before_there_were_outlines_get_theirs(owned):
     superuser = urlsplit(addresses()["postgres"])._replace(path=urlsplit(owned.database_url).path)
     with psycopg.connect(urlunsplit(superuser)) as conn:
         conn.execute("set search_path to billing")
-        conn.execute("drop index entry_of_date")
+        conn.execute("drop index entry_of_date, invoice_of_id, invoice_of_number")
+        conn.execute("create index entry_of_assistant on entry (assistant_id)")
         conn.execute("alter table entry alter version drop not null, alter seconds drop not null")
         conn.execute("update schema_version set version_num = '0005'")
         with conn.cursor() as cursor:

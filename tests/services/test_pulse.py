@@ -69,3 +69,11 @@ async def test_what_the_work_raises_is_raised(conn):
         with pytest.raises(ZeroDivisionError):
             await Pulse(conn).run(lambda: 1 // 0, records)
     assert SILENT_SECONDS * 4 <= 2
+
+
+async def test_few_records_that_take_long_keep_their_transaction(conn):
+    async with conn.transaction():
+        pulse = Pulse(conn)
+        for _ in range(6):
+            await pulse.run(lambda: time.sleep(TOO_LONG_SECONDS / 4), 1)
+        assert await conn.fetchval("select 1") == 1

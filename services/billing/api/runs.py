@@ -157,7 +157,7 @@ async def replay_run(request: web.Request) -> web.StreamResponse:
 class IssueQuery(Body):
     """Which firms of a run: those after one, some at a time."""
 
-    after: Id = ""
+    after: Id | None = None
     limit: Annotated[int, Field(ge=1, le=ISSUED_MAX)] = ISSUED_MAX
 
 
@@ -173,7 +173,7 @@ async def issue_run(request: web.Request) -> web.StreamResponse:
     actor = principal_of(request).id
     async with office(request, "read_run", run_id) as conn:
         run = await _issuable(conn, run_id)
-        firms = await conn.fetch(SQL.list_issuable, run_id, asked.after, asked.limit)
+        firms = await conn.fetch(SQL.list_issuable, run_id, asked.after or "", asked.limit)
     issued, settled, refused = [], [], []
     for firm_id, invoice_id in firms:
         try:

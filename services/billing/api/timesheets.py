@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.fields import Id
+from schemas.fields import Cursor, Id, PageSize
 from services.billing import store
 from services.billing.api.common import Body, require_known
 from services.postgres import (
@@ -24,7 +24,7 @@ from services.web.http import (
     principal_of,
     query_of,
 )
-from services.web.pages import Cursor, Limit, bad_cursor, next_link, read_cursor, write_cursor
+from services.web.pages import bad_cursor, next_link, read_cursor, write_cursor
 
 
 class Pair(Body):
@@ -56,7 +56,7 @@ class TimesheetQuery(Body):
 
     from_: date = Field(alias="from")
     to: date
-    limit: Limit = 100
+    limit: PageSize = 100
     cursor: Cursor | None = None
 
     @model_validator(mode="after")

@@ -102,6 +102,11 @@ async def number(request):
         return json_response(request, {"n": await conn.fetchval("select $1::int", 2**40)})
 
 
+async def nul(request):
+    async with firm_view(request, request.match_info["firm"], "read_nul") as conn:
+        return json_response(request, {"n": await conn.fetchval("select $1::text", "a\0b")})
+
+
 async def pour(request):
     return web.Response(body=b"x" * 30_000_000)
 
@@ -114,6 +119,7 @@ ROUTES = [
     Route("POST", "/v1/weigh", weigh, None, "Weigh", raw=("application/json", "text/csv")),
     Route("GET", "/v1/firms/{firm}/view", firms, "metrics:read", "What a firm sees"),
     Route("GET", "/v1/firms/{firm}/number", number, "metrics:read", "A number too large"),
+    Route("GET", "/v1/firms/{firm}/nul", nul, "metrics:read", "No text of Postgres"),
     Route("GET", "/v1/break", break_, None, "Break"),
     Route("GET", "/v1/dawdle", dawdle, None, "Take too long"),
     Route("GET", "/v1/pour", pour, None, "Much to read"),
@@ -420,6 +426,28 @@ async def test_a_value_that_fits_no_column_is_the_clients(settings, house):
     reader = await token(settings, "firm", firms=["north"])
     found = await house.problem("GET", "/v1/firms/north/number", headers=reader)
     assert found[:2] == (422, "value_range")
+
+
+async def test_what_the_database_says_in_other_words_is_a_fault_that_is_told_and_counted(
+    settings, house
+):
+    reader = await token(settings, "firm", firms=["north"])
+    with structlog.testing.capture_logs() as logs:
+        response = await house.ask("GET", "/v1/firms/north/nul", headers=reader)
+        found = await response.json()
+    assert (response.status, found["type"]) == (500, "urn:turnsheet:problem:internal")
+    assert response.headers["X-Request-ID"]
+    told = [line["event"] for line in logs]
+    assert (told.count("request_failed"), told.count("request_served")) == (1, 1)
+
+
+async def test_more_faults_than_anyone_reads_are_one(door):
+    body = b"{" + b",".join(b'"x%d":1' % n for n in range(10_001)) + b"}"
+    found = await door.problem("POST", "/v1/orders", data=body, headers=JSON)
+    assert (found[0], [e["code"] for e in found[2]]) == (422, ["too_many_faults"])
+    body = b"{" + b",".join(b'"x%d":1' % n for n in range(5_000)) + b"}"
+    found = await door.problem("POST", "/v1/orders", data=body, headers=JSON)
+    assert (found[0], len(found[2])) == (422, 100)
 
 
 # Limits and deadlines.

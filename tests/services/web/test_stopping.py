@@ -73,6 +73,25 @@ async def test_what_goes_on_beside_is_told_to_stop_while_a_request_still_ends(se
         await asyncio.wait_for(task, BESIDE_SECONDS)
 
 
+async def test_what_goes_on_beside_and_fails_is_told_at_once(settings):
+    failed = asyncio.Event()
+
+    async def fail(_):
+        failed.set()
+        raise ZeroDivisionError
+
+    async def context(app):
+        async with beside(app, fail):
+            yield
+
+    with capture_logs() as logs:
+        async with serving(settings, context):
+            await failed.wait()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert [line["event"] for line in logs if "exc_info" in line] == ["work_ended"]
+
+
 @pytest.mark.parametrize("drain_seconds", [1.0, 2.0])
 async def test_what_does_not_end_is_cut_off_in_time_and_told(settings, drain_seconds):
     never = asyncio.Event()
@@ -102,7 +121,7 @@ async def test_what_fails_at_the_end_is_raised(settings):
 
 
 STUBBORN = """
-import asyncio
+import asyncio, time
 from services.settings import load
 from services.web.http import make_app, make_ops_app, run_service
 
@@ -113,8 +132,12 @@ async def cling():
         except asyncio.CancelledError:
             pass
 
+async def compute():
+    await asyncio.to_thread(time.sleep, 60)
+
 async def context(app):
-    app["clinging"] = asyncio.create_task(cling())
+    app["clinging"] = asyncio.create_task(WHAT())
+    await asyncio.sleep(0)
     yield
 
 app = make_app("metrics", [], load())
@@ -123,14 +146,16 @@ run_service("metrics", app, make_ops_app({}), load())
 """
 
 
-async def test_what_does_not_heed_its_cancelling_keeps_no_process(settings):
+@pytest.mark.parametrize("what", ["cling", "compute"])
+async def test_what_does_not_heed_its_cancelling_keeps_no_process(settings, what):
     known = {
         "DATABASE_URL": settings.database_url, "TURNSHEET_HOME": str(settings.home),
         "TURNSHEET_TOKEN_PEPPER": "-", "TURNSHEET_METRICS_PORT": "0",
         "TURNSHEET_METRICS_OPS_PORT": "0", "TURNSHEET_LOG_FORMAT": "json",
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", STUBBORN, env={"PATH": os.environ["PATH"], "PYTHONPATH": "."} | known,
+        sys.executable, "-c", STUBBORN.replace("WHAT", what),
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": "."} | known,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout is not None
