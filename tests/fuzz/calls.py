@@ -305,10 +305,11 @@ def meant(tour: Tour, operation: Any) -> Case:
             "metric": "turnaround", "iso_week": known["week"][0]}  # fmt: skip
     span = {"from": f"{month}-01", "to": f"{month}-28"}
     query: dict[str, dict[str, Any]] = {
-        "/v1/firms/{firm}/metrics": span | {"metric": "turnaround"},
-        "/v1/firms/{firm}/metrics/{metric}/tasks": span,
-        "/v1/firms/{firm}/timesheets": span,
-        "/v1/imports": {"format": "toggl", "timezone": "Asia/Manila"},
+        "GET /v1/firms/{firm}/metrics": span | {"metric": "turnaround"},
+        "GET /v1/firms/{firm}/metrics/{metric}/tasks": span,
+        "GET /v1/firms/{firm}/timesheets": span,
+        "GET /v1/runs": {"period": month},
+        "POST /v1/imports": {"format": "toggl", "timezone": "Asia/Manila"},
     }
     bodies: dict[str, Any] = {
         "PUT /v1/rate-cards": RATE,
@@ -331,7 +332,7 @@ def meant(tour: Tour, operation: Any) -> Case:
     names = [one["name"] for one in operation.definition.raw["parameters"] if one["in"] == "path"]
     case: Case = operation.Case(
         path_parameters={name: path[name] for name in names},
-        query=query.get(operation.path, {}),
+        query=query.get(operation.label, {}),
         headers={"Idempotency-Key": secrets.token_hex(8)} if operation.method == "post" else {},
         **more,
     )

@@ -196,7 +196,7 @@ async def test_kafka_is_told_how_far_we_are_for_its_tools_to_show(
 
 async def test_a_silent_client_is_replaced_and_nothing_is_lost(settings, tally_house, monkeypatch):
     for name, seconds in {"STALLED_SECONDS": 0.5, "WATCH_SECONDS": 0.1}.items():
-        monkeypatch.setattr(log_holds, name, seconds)
+        monkeypatch.setattr(log_reader, name, seconds)
     readers = []
     run = log_reader._Reader.run
 
