@@ -29,7 +29,6 @@ class Ledger:
     acknowledged_count: int = 0
     broken: int = 0
     refused: int = 0
-    slowest_refusal_seconds: float = 0.0
     _waiting: list[tuple[int, asyncio.Event]] = field(default_factory=list)
 
     def acknowledge(self, request: Request) -> None:
@@ -73,7 +72,9 @@ class Client:
                 async with self.session.request(method, url, headers=headers, **more) as answer:
                     told = await answer.json(content_type=None)
                     status = answer.status
-            except (aiohttp.ClientError, OSError, TimeoutError):
+            except (aiohttp.ClientError, OSError) as error:
+                if isinstance(error, TimeoutError) and not self.excused(started):
+                    raise Unlawful(f"{method} {url.partition('/v1')[2]}: no answer") from error
                 self.ledger.broken += 1
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
@@ -88,8 +89,8 @@ class Client:
         self.ledger.refused += 1
         if self.excused(started):
             return
-        self.ledger.slowest_refusal_seconds = max(self.ledger.slowest_refusal_seconds, seconds)
-        if seconds > self.deadline_seconds + SLACK_SECONDS * (times := pace.times()):
+        if pace.late(seconds, self.deadline_seconds) > SLACK_SECONDS:
+            times = pace.times()
             raise Unlawful(f"a refusal came after {seconds:.1f} s, at {times:.1f} times the pace")
 
 

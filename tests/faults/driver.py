@@ -46,6 +46,11 @@ class Outcome:
         """Say whether nothing was wrong."""
         return not self.verdict.wrong
 
+    @property
+    def missed(self) -> list[str]:
+        """Name the failpoints at which something was to happen, and nobody came by."""
+        return sorted(name for name in self.schedule.failpoints if not self.counts.get(name))
+
     def report(self) -> str:
         """Say what was wrong, the story before it, and how to play it again."""
         return "\n".join(
@@ -238,7 +243,8 @@ class Play:
                 continue
             self.tell(f"{role} stands still")
             self._outcome.happened.add("stop")
-            async with world.disturbance():
+            behind = self._plan.behind
+            async with world.disturbance(role), world.disturbance(behind.whom if behind else role):
                 if self._plan.behind is None or self._behind is not None:
                     await asyncio.sleep(self._plan.pause_seconds)
                     world.send(role, signal.SIGCONT)
@@ -269,7 +275,7 @@ class Play:
             await self._closing.wait()
         self._under_way.add(asyncio.current_task())
         self.tell(f"{step.whom}: {step.how} {step.seconds or ''}".rstrip())
-        async with world.disturbance():
+        async with world.disturbance(step.whom):
             await self._break(world, step)
         self.tell(f"{step.whom}: well again")
 
@@ -297,9 +303,7 @@ class Play:
         wrong = self._outcome.verdict.wrong
         wrong += [f"{role} left with {code}" for role, code in codes.items() if code != 0]
         for role, life in world.lives.items():
-            wrong += [
-                f"{role} ended by itself with {code}" for code in life.codes if code not in {-9, 0}
-            ]
+            wrong += [f"{role} ended by itself with {code}" for code in life.codes if code != -9]
             if -9 in life.codes:
                 self._outcome.happened.add("kill")
         self._outcome.counts = world.counts()

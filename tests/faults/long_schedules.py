@@ -61,7 +61,7 @@ async def _play(seeds: Sequence[int], at_once: int, *, tell: bool) -> list[Outco
         elapsed = time.monotonic() - began
         sys.stdout.write(
             f"{next(numbers):4} of {len(seeds)}  {elapsed:6.0f} s  seed {outcome.schedule.seed:5} "
-            f"{how:5} {outcome.seconds:5.1f} s  {outcome.schedule.describe()}\n"
+            f"{how:5} {outcome.seconds:5.1f} s  {outcome.schedule.describe()}{_missed(outcome)}\n"
         )
         if not outcome.went_well:
             sys.stdout.write(f"{outcome.report()}\n")
@@ -72,6 +72,10 @@ async def _play(seeds: Sequence[int], at_once: int, *, tell: bool) -> list[Outco
         sys.stdout.flush()
 
     return await play_all(seeds, at_once=at_once, echo=echo if tell else None, done=note)
+
+
+def _missed(outcome: Outcome) -> str:
+    return f" (nobody came by {', '.join(outcome.missed)})" if outcome.missed else ""
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ class Pace:
         ran, waited = _read()
         return 1 + (waited - self._waited) / max(ran - self._ran, 1)
 
+    def late(self, seconds: float, promised: float = 0.0) -> float:
+        """Say how long after what was promised something came, had no other used the processor."""
+        return (seconds - promised) / self.times()
+
 
 def _read() -> tuple[int, int]:
     if not _COUNTS.exists():  # not Linux: nobody says how long it waited

@@ -47,15 +47,15 @@ class Tracker:
             self.unknown += 1
             return False
         finally:
-            late = time.monotonic() - started - self.deadline_seconds
-            self.latest_seconds = max(self.latest_seconds, late / pace.times())
+            late = pace.late(time.monotonic() - started, self.deadline_seconds)
+            self.latest_seconds = max(self.latest_seconds, late)
         return True
 
-    async def until_more(self, count: int) -> float:
-        """Wait until so many more are acknowledged; return how long that took at a free pace."""
+    async def until_more(self, count: int, within: float = 0.0) -> float:
+        """Wait until so many more are acknowledged; return how late, after `within` seconds."""
         wanted, started, pace = len(self.acknowledged) + count, time.monotonic(), Pace()
         await tally.until(lambda: len(self.acknowledged) >= wanted, PATIENCE_SECONDS)
-        return (time.monotonic() - started) / pace.times()
+        return pace.late(time.monotonic() - started, within)
 
     async def until_refused(self, count: int) -> None:
         """Wait until so many more sendings were answered with "unknown"."""

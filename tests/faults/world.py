@@ -91,6 +91,16 @@ class Life:
             await self.born.wait_for(lambda: self.process is not former)
 
 
+def _is_in_the_way(whom: str) -> bool:
+    """Say whether an answer may come late for it: the process that answers, or what it looks up.
+
+    Not the log: whoever waits for that is refused in time, and so is who asks a house of which only
+    the consumer stands still.
+    """
+    near, _, far = whom.partition("-")
+    return near in {"clients", "postgres"} or (near in {"ingest", "billing"} and far != "kafka")
+
+
 class Installation:
     """A running world; a service whose process ends is started again, until the world ends."""
 
@@ -129,10 +139,10 @@ class Installation:
     async def _keep(self, life: Life) -> None:
         while life.process is not None:
             code = await asyncio.shield(life.process.ended)
-            life.codes.append(code)
             if self._ending:
                 return
-            self.disturbed()
+            life.codes.append(code)
+            self.disturbed(life.role)
             self.tell(f"{life.role} ended with {code}")
             await asyncio.sleep(life.down_seconds)
             await self._start(life)
@@ -140,7 +150,7 @@ class Installation:
 
     def send(self, role: str, number: signal.Signals) -> None:
         """Send a signal to a service's process."""
-        self.disturbed()
+        self.disturbed(role)
         if (process := self.lives[role].process) is not None:
             process.send(number)
 
@@ -169,19 +179,20 @@ class Installation:
 
     # Disturbances, for which a client may wait longer than promised
 
-    def disturbed(self) -> None:
-        """Note that something happens now for which answers may come late."""
-        self._quiet_since = asyncio.get_running_loop().time()
+    def disturbed(self, whom: str) -> None:
+        """Note that something happens now for which answers may come late, if it does."""
+        if _is_in_the_way(whom):
+            self._quiet_since = asyncio.get_running_loop().time()
 
     @asynccontextmanager
-    async def disturbance(self) -> AsyncIterator[None]:
-        """Note that something stands in the way for the length of a block."""
-        self._disturbances += 1
+    async def disturbance(self, whom: str) -> AsyncIterator[None]:
+        """Note that something stands in the way for the length of a block, if it does."""
+        self._disturbances += _is_in_the_way(whom)
         try:
             yield
         finally:
-            self._disturbances -= 1
-            self.disturbed()
+            self._disturbances -= _is_in_the_way(whom)
+            self.disturbed(whom)
 
     def was_disturbed(self, since: float) -> bool:
         """Say whether anything stood in the way since an instant."""

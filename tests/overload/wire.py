@@ -16,15 +16,19 @@ LARGEST = 5_000  # events in a request; padded, they come near four mebibytes
 
 @dataclass
 class Told:
-    """What a load was told: answers by status, batches that were acknowledged, seconds waited."""
+    """What a load was told: answers by status, batches that were acknowledged, seconds waited.
+
+    in_time  how many were acknowledged while it lasted; others were under way when it ended
+    took     seconds that it lasted
+    """
 
     statuses: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
     acknowledged: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    accepted_at: list[float] = field(default_factory=list)
     without_retry: int = 0
     surprises: list[str] = field(default_factory=list)
+    in_time: int = 0
     took: float = 0.0
 
     def percentile(self, share: float) -> float:
@@ -156,7 +160,7 @@ async def _send_steadily(
         task = asyncio.create_task(_send(line, sent, one, told, free))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
-    told.took = time.monotonic() - started
+    told.took, told.in_time = time.monotonic() - started, len(told.acknowledged)
     if under_way:
         await asyncio.wait(under_way)
     for line in free:
@@ -185,7 +189,6 @@ def note(told: Told, answer: Answer, name: str, seconds: float) -> None:
     told.seconds.append(seconds)
     if answer.status == 202:
         told.acknowledged.append(name)
-        told.accepted_at.append(time.monotonic())
     elif answer.status in {429, 503} and "retry-after" not in answer.headers:
         told.without_retry += 1
 
