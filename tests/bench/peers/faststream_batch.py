@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import asyncpg
-from faststream import FastStream
+from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
 from store import columns, row_of, upsert
 
@@ -36,6 +36,7 @@ async def open_pool() -> None:
     max_records=2000,
     group_id=given.group,
     auto_offset_reset="earliest",
+    ack_policy=AckPolicy.NACK_ON_ERROR,  # by default it commits before the handler has run
 )
 async def store_events(bodies: list[Any], message: KafkaMessage) -> None:
     state.setdefault("began", time.perf_counter())
