@@ -4,9 +4,7 @@ import argparse
 import gc
 import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from tests.bench import ingest, latency, month, reads, sink
 from tests.bench.ground import Ground, servers
@@ -46,11 +44,9 @@ def main() -> None:
 
     figures: list[Figure] = []
     say("starting Postgres and Kafka")
-    with (
-        servers(topic_partitions=PARTITIONS) as settings,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        ground = Ground(settings, Path(folder), given.rounds, given.quick, say, given.long)
+    with servers(topic_partitions=PARTITIONS) as settings:
+        settings.home.mkdir()
+        ground = Ground(settings, settings.home, given.rounds, given.quick, say, given.long)
         for name in given.only or ROWS:
             figures.extend(ROWS[name](ground))
     if given.json:

@@ -1,8 +1,5 @@
 """The ground of a run: a Postgres and a Kafka of its own, and processes whose work is measured."""
 
-import json
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,7 +19,8 @@ from services.machine.embedded_kafka import new_kafka
 from services.machine.embedded_postgres import new_postgres
 from services.machine.ports import choose_port
 from services.migrations import migrate
-from services.settings import Settings
+from services.settings import CHOSEN, Settings, write_private
+from tests.servers import prepare, stop
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS = Path(__file__).parent / "peers"
@@ -66,6 +64,11 @@ class Process:
         spent = self._known.cpu_times()
         return float(spent.user + spent.system)
 
+    def check_alive(self) -> None:
+        """Raise RuntimeError when the process has ended: nothing more is to be waited for."""
+        if (code := self.popen.poll()) is not None:
+            raise RuntimeError(f"{self.name} has ended with code {code}")
+
     def stop(self) -> None:
         """End the process; it has nothing that could be lost."""
         self.popen.terminate()
@@ -78,9 +81,11 @@ class Process:
 
 @contextmanager
 def servers(**given: Any) -> Iterator[Settings]:
-    """Start a Postgres and a Kafka with the settings of real use, fsync on, and stop them after."""
-    folder = Path(tempfile.mkdtemp(prefix="turnsheet-bench-"))
-    folder.chmod(0o711)  # Postgres may run as another user
+    """Start a Postgres and a Kafka with the settings of real use, fsync on, and stop them after.
+
+    They and all that is started beside them end with this process, whoever kills it.
+    """
+    folder = prepare()
     postgres, kafka = new_postgres(folder / "postgres"), new_kafka(folder / "kafka")
     try:
         with ThreadPoolExecutor() as pool:
@@ -103,23 +108,16 @@ def servers(**given: Any) -> Iterator[Settings]:
         migrate(settings)
         yield settings
     finally:
-        kafka.stop()
-        postgres.stop("immediate")
-        shutil.rmtree(folder, ignore_errors=True)
+        stop(folder)
 
 
 @contextmanager
 def house(name: str, settings: Settings) -> Iterator[Process]:
     """Run one of our services as it always runs: with its logs, counters and health."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    secrets = {
-        "TURNSHEET_TOKEN_PEPPER": settings.token_pepper.get_secret_value(),
-        "TURNSHEET_DATABASE_ROLE_PASSWORD": settings.database_role_password.get_secret_value(),
-    }
-    (settings.home / "chosen.json").write_text(
-        json.dumps(
-            {name.removeprefix("TURNSHEET_").lower(): value for name, value in secrets.items()}
-        )
+    secrets = ("token_pepper", "database_role_password")
+    write_private(
+        settings.home / CHOSEN,
+        {secret: getattr(settings, secret).get_secret_value() for secret in secrets},
     )
     child = start_child(name, settings)
     process = Process(f"turnsheet {name}", child.process, getattr(settings, f"{name}_port"))
@@ -136,26 +134,25 @@ def program(
 ) -> Iterator[Process]:
     """Run a program that takes `--port` and wait until it listens."""
     port = choose_port("127.0.0.1")
-    log = Path(tempfile.gettempdir()) / f"turnsheet-bench-{os.getpid()}-{port}.log"
-    with log.open("wb") as words:
+    with tempfile.TemporaryFile() as log:
         popen = subprocess.Popen(
             [str(python), *arguments, "--port", str(port)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
+            stdout=log,
+            stderr=log,
         )
-    process = Process(name, popen, port)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not listens(port):
-            if popen.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{name} does not listen: {log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        yield process
-    finally:
-        process.stop()
-        log.unlink(missing_ok=True)
+        process = Process(name, popen, port)
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not listens(port):
+                if popen.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    raise RuntimeError(f"{name} does not listen: {log.read()[-2000:].decode()}")
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.stop()
 
 
 def listens(port: int) -> bool:

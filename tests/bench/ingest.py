@@ -8,8 +8,8 @@ from pathlib import Path
 
 from services.kafka import ensure_topics, log_ends
 from tests.bench.ground import PEERS, Ground, Process, house, program
-from tests.bench.load import Load
-from tests.bench.report import Figure, combined, compare
+from tests.bench.load import Load, check_answers
+from tests.bench.report import Figure, combined, compare, turned
 from tests.bench.workload import JSON, LINES, SINGLE, Bodies, bodies, month, prepared
 
 CONNECTIONS = 32
@@ -41,23 +41,26 @@ class Contender:
 
     def _send(self, load: Load, count: int) -> None:
         answer = load.send(self.process.port, self.requests, count, CONNECTIONS)
-        if answer["statuses"] != {"202": count}:
-            raise RuntimeError(f"{self.name} refused: {answer['statuses']} {answer['refused']}")
+        check_answers(answer, 202, self.name)
         self.sent += count * self.size
 
 
 def measure(ground: Ground, row: str, load: Load, contenders: list[Contender]) -> None:
-    """Warm all up, then let each do its work in every round, one after the other."""
+    """Warm all up, then let each do its work in every round, one after the other.
+
+    After each round the log must have grown by what was confirmed.
+    """
     before = log_size(ground)
     for one in contenders:
         one.warm_up(load)
     for number in range(ground.rounds):
         ground.say(f"{row}: round {number + 1} of {ground.rounds}")
-        for one in contenders:
+        for one in turned(contenders, number):
             one.run(load)
-    grown, sent = log_size(ground) - before, sum(one.sent for one in contenders if one.writes)
-    if grown != sent:
-        raise RuntimeError(f"{sent} events were confirmed, and the log grew by {grown}")
+        grown = log_size(ground) - before
+        sent = sum(one.sent for one in contenders if one.writes)
+        if grown != sent:
+            raise RuntimeError(f"{sent} events were confirmed, and the log grew by {grown}")
 
 
 def log_size(ground: Ground) -> int:

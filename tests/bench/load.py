@@ -101,6 +101,12 @@ class Load:
         return answer
 
 
+def check_answers(told: dict[str, Any], status: int, who: str) -> None:
+    """Raise RuntimeError unless all requests of a job were answered with one status."""
+    if told["statuses"].keys() != {str(status)}:
+        raise RuntimeError(f"{who}: {told['statuses']} {told['refused']}")
+
+
 async def _one(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes
 ) -> tuple[int, bytes]:

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
-import asyncpg
 import psycopg
 
+from services.billing.consumer import READING as BILLING
 from services.client import call
 from services.machine.operator_tokens import ensure_operator_tokens
 from services.settings import Settings
 from tests.bench.ground import ROOT, Ground, house
-from tests.bench.multiply import multiply, tell_one_firm, until_applied
+from tests.bench.multiply import empty, multiply, tell_one_firm, until_applied
 from tests.bench.report import Figure, compare
 from tests.bench.workload import month
 
@@ -49,24 +49,15 @@ def run(ground: Ground) -> Iterator[Figure]:
     )
     firms = 3 if ground.quick else 2_000 if ground.long else 60
     asyncio.run(tell_one_firm(settings))
-    asyncio.run(_empty(settings))
+    asyncio.run(empty(settings, "billing"))
     asyncio.run(ensure_operator_tokens(settings))
-    with house("billing", settings):
+    with house("billing", settings) as process:
         ground.say("month: the consumer folds one firm")
-        asyncio.run(until_applied(settings, "billing", ("directory", "time-events")))
+        asyncio.run(until_applied(settings, process, "billing", BILLING.topics))
         asyncio.run(multiply(ground, settings, "billing", firms))
         with psycopg.connect(settings.database_url, autocommit=True) as conn:
             conn.execute(REFERENCE)
         yield from _measure(ground, settings, firms)
-
-
-async def _empty(settings: Settings) -> None:
-    """Make room: an earlier row of the same run may have read another log."""
-    owner = await asyncpg.connect(settings.database_url, server_settings={"search_path": "billing"})
-    await owner.execute(
-        "truncate fact, entity, refold, consumer_offset, firm, placement, assistant, entry"
-    )
-    await owner.close()
 
 
 def _sum_seconds(settings: Settings) -> tuple[float, int]:

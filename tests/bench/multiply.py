@@ -7,12 +7,12 @@ import asyncpg
 
 from schemas.envelope import read_event
 from schemas.events import TOPIC_OF_KIND, entity_of
-from services.folding import caught_up
+from services.folding import caught_up, rebuild
 from services.kafka import ensure_topics, log_ends
 from services.postgres import House, connect
 from services.producer import Producer, Record
 from services.settings import Settings
-from tests.bench.ground import Ground
+from tests.bench.ground import Ground, Process
 from tests.bench.workload import month
 from tests.log import record
 
@@ -56,11 +56,23 @@ async def tell_one_firm(settings: Settings) -> None:
                 await producer.produce(topic, records[first : first + 2_000], 10)
 
 
-async def until_applied(settings: Settings, house: House, topics: tuple[str, ...]) -> None:
-    """Return when a running house has applied all there is."""
+async def empty(settings: Settings, house: House) -> None:
+    """Empty a house's tables, as a rebuild does: an earlier row may have read another log."""
+    owner = await asyncpg.connect(
+        settings.database_url, server_settings={"search_path": house}, timeout=10
+    )
+    await rebuild(owner)
+    await owner.close()
+
+
+async def until_applied(
+    settings: Settings, process: Process, house: House, topics: tuple[str, ...]
+) -> None:
+    """Return when a house, which runs as `process`, has applied all there is."""
     ends = await log_ends(settings, [settings.topic(name) for name in topics])
     conn = await connect(settings, house, "writer")
-    while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's tables)
+    while not await caught_up(conn, ends):
+        process.check_alive()
         await asyncio.sleep(0.05)
     await conn.close()
 

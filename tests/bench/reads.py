@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
-
 from services.machine.operator_tokens import Operator
+from services.metrics.consumer import READING as METRICS
 from services.postgres import connect
 from services.settings import Settings
 from services.web.auth import NewToken, create_token
 from tests.bench.ground import Ground, Process, house
-from tests.bench.load import Load, get, write_requests
-from tests.bench.multiply import multiply, tell_one_firm, until_applied
+from tests.bench.load import Load, check_answers, get, write_requests
+from tests.bench.multiply import empty, multiply, tell_one_firm, until_applied
 from tests.bench.report import Figure
 from tests.bench.workload import month
 
@@ -28,25 +27,16 @@ def run(ground: Ground) -> Iterator[Figure]:
         update={"topic_prefix": f"{ground.settings.topic_prefix}reads."}
     )
     asyncio.run(tell_one_firm(settings))
-    asyncio.run(_empty(settings))
+    asyncio.run(empty(settings, "metrics"))
     with house("metrics", settings) as process, Load() as load:
         ground.say("reads: the consumer folds one firm")
-        asyncio.run(until_applied(settings, "metrics", ("directory", "task-events", "time-events")))
+        asyncio.run(until_applied(settings, process, "metrics", METRICS.topics))
         each = asyncio.run(_count(settings))
         wanted = 1_000 if ground.quick else 10_000_000 if ground.long else 1_000_000
         firms = max(math.ceil(wanted / each), 2)
         asyncio.run(multiply(ground, settings, "metrics", firms))
         tokens = asyncio.run(_tokens(settings, firms))
         yield from _measure(ground, load, process, tokens, each * firms)
-
-
-async def _empty(settings: Settings) -> None:
-    owner = await asyncpg.connect(settings.database_url, server_settings={"search_path": "metrics"})
-    await owner.execute(
-        "truncate fact, entity, refold, consumer_offset, firm, placement, assistant, entry, "
-        "segment, task, escalation"
-    )
-    await owner.close()
 
 
 async def _count(settings: Settings) -> int:
@@ -97,17 +87,17 @@ def _measure(
             ground.folder / "reads",
             [get(f"/v1/firms/{firm}/{path}", token) for firm, token in tokens.items()],
         )
-        load.send(process.port, requests, len(tokens), 1)
+        check_answers(load.send(process.port, requests, len(tokens), 1), 200, what)
         found: list[dict[str, Any]] = []
         for number in range(ground.rounds):
             ground.say(f"reads: {what}, round {number + 1} of {ground.rounds}")
             answer = load.send(process.port, requests, count, 1)
-            if answer["statuses"] != {"200": count}:
-                raise RuntimeError(f"{what}: {answer['statuses']} {answer['refused']}")
+            check_answers(answer, 200, what)
             found.append(answer)
         p95 = sorted(one["p95"] for one in found)[len(found) // 2]
         p50 = sorted(one["p50"] for one in found)[len(found) // 2]
         yield Figure(
             "reads", f"p95 of {what}, {events:,} task events", "ms", p95,
             f"p50 {p50:.1f} ms", goal=GOAL_MILLISECONDS, sense="at most",
+            meant="" if ground.long else "10 million task events",
         )  # fmt: skip

@@ -8,14 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Figure:
     """A median of ours beside one of another, in the same unit; `ratio` is the median of ratios.
 
-    `goal` bounds the ratio, or, without `other`, our own figure; None: no goal is set for it.
+    `goal` bounds the ratio, or, without `ratio`, our own figure; None: no goal is set for it.
+    `meant` names the larger size that the goal is for: it is told in brackets, and not judged.
     """
 
     row: str
@@ -28,11 +31,12 @@ class Figure:
     spread: str = ""
     goal: float | None = None
     sense: Literal["at least", "at most"] = "at least"
+    meant: str = ""
 
     @property
     def met(self) -> bool | None:
-        """Say whether the goal is reached."""
-        if self.goal is None:
+        """Say whether the goal is reached; None where nothing is judged."""
+        if self.goal is None or self.meant:
             return None
         value = self.ours if self.ratio is None else self.ratio
         return value >= self.goal if self.sense == "at least" else value <= self.goal
@@ -47,6 +51,7 @@ def compare(
     theirs: Sequence[float],
     goal: float | None = None,
     sense: Literal["at least", "at most"] = "at least",
+    meant: str = "",
 ) -> Figure:
     """Compare rounds with rounds of the same moment: noise of the machine falls on both."""
     ratios = [mine / his for mine, his in zip(ours, theirs, strict=True)]
@@ -61,7 +66,14 @@ def compare(
         f"{min(ratios):.2f}–{max(ratios):.2f}",
         goal,
         sense,
+        meant,
     )
+
+
+def turned(contenders: Sequence[T], number: int) -> list[T]:
+    """Return the order of a round: each round another contender goes first."""
+    first = number % len(contenders)
+    return [*contenders[first:], *contenders[:first]]
 
 
 def combined(*parts: Sequence[float]) -> list[float]:
@@ -78,6 +90,8 @@ def cells(figure: Figure) -> tuple[str, ...]:
     if figure.goal is not None:
         sign = "≥" if figure.sense == "at least" else "≤"
         goal = f"{sign} {figure.goal:g}"
+    if figure.meant:
+        goal = f"({goal} at {figure.meant})"
     return (
         figure.row,
         figure.what,

@@ -16,7 +16,7 @@ from schemas.events import TOPIC_OF_KIND, entity_of
 from services.billing.consumer import READING as BILLING
 from services.consuming import Applying
 from services.directories import DIRECTORY_KINDS
-from services.folding import SQL, Reading, load_offsets, rebuild
+from services.folding import SQL, Reading, load_offsets
 from services.kafka import ensure_topics, log_ends
 from services.log_applying import Batch
 from services.log_facts import advance, append_facts, columns
@@ -28,13 +28,16 @@ from services.postgres import connect
 from services.producer import BATCH_BYTES_MAX, Producer, Record
 from services.settings import Settings
 from tests.bench.ground import PEERS, Ground
-from tests.bench.report import Figure, combined, compare
+from tests.bench.multiply import empty
+from tests.bench.report import Figure, combined, compare, turned
 from tests.bench.workload import month
 from tests.log import record
 
 UNIT = "events/s"
 POLL = 2_000
 TOPICS_OF_WORK = ("task-events", "time-events")
+BODY = b"x" * 330
+HEADERS = [("content-type", b"application/cloudevents+json"), ("principal", b"tracker:as-1")]
 
 
 class Timed(Applying):
@@ -97,12 +100,10 @@ def run(ground: Ground) -> Iterator[Figure]:
     }
     peers = _peers(ground, settings, sizes)
     for number in range(ground.rounds):
-        for name, measure in measures.items():
+        for name in turned([*measures, *peers], number):
             ground.say(f"sink: {name}, round {number + 1} of {ground.rounds}")
-            rates.setdefault(name, []).append(asyncio.run(measure()))
-        for name, peer in peers.items():
-            ground.say(f"sink: {name}, round {number + 1} of {ground.rounds}")
-            rates.setdefault(name, []).append(peer())
+            rate = asyncio.run(measures[name]()) if name in measures else peers[name]()
+            rates.setdefault(name, []).append(rate)
     yield from _figures(rates)
     yield from asyncio.run(_bulk(ground, settings))
     yield from asyncio.run(_commits(ground, settings))
@@ -215,12 +216,8 @@ async def _write_only(settings: Settings, sizes: Sizes) -> float:
 
 
 async def _emptied(settings: Settings, reading: Reading) -> Any:
-    """Empty a house's tables, as a rebuild does, and return the owner's way into them."""
-    conn = await asyncpg.connect(
-        settings.database_url, server_settings={"search_path": reading.house}
-    )
-    await rebuild(conn)
-    await conn.close()
+    """Empty a house's tables and return a consumer's way into them."""
+    await empty(settings, reading.house)
     return await connect(settings, reading.house, "writer")
 
 
@@ -262,7 +259,9 @@ async def _read_until_even(
             settings, f"{reading.house}-{secrets.token_hex(4)}", topics, applier, stop, Health()
         )
     )
-    while not await _is_even(conn, ends):  # noqa: ASYNC110 (the database tells only when asked)
+    while not await _is_even(conn, ends):
+        if reading_on.done():
+            await reading_on  # raises what has ended it
         await asyncio.sleep(0.05)
     stop.set()
     await reading_on
@@ -338,7 +337,7 @@ async def _bulk(ground: Ground, settings: Settings) -> Iterator[Figure]:
     for number in range(ground.rounds):
         ground.say(f"sink: bulk writes, round {number + 1} of {ground.rounds}")
         for size in (1_000, 5_000):
-            for how in ("insert", "copy"):
+            for how in turned(["insert", "copy"], number):
                 conn = await _emptied(settings, METRICS)
                 began = time.perf_counter()
                 for start in range(0, count, size):
@@ -373,35 +372,23 @@ def _fact_columns() -> tuple[str, ...]:
 async def _commits(ground: Ground, settings: Settings) -> Iterator[Figure]:
     """Compare the producer's group commit with the bare builder loop, a CPU-second of each."""
     count = 5_000 if ground.quick else 40_000
-    headers = [("content-type", b"application/cloudevents+json"), ("principal", b"tracker:as-1")]
-    body = b"x" * 330
-    topic = settings.topic("task-events")
     rates: dict[str, list[float]] = {"group": [], "builder": []}
+    bare = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, acks="all",
+        enable_idempotence=False, linger_ms=0, max_batch_size=BATCH_BYTES_MAX,
+    )  # fmt: skip
     async with Producer(settings) as producer:
         await producer.wait_connected()
-        bare = AIOKafkaProducer(
-            bootstrap_servers=settings.kafka_bootstrap_servers, acks="all",
-            enable_idempotence=False, linger_ms=0, max_batch_size=BATCH_BYTES_MAX,
-        )  # fmt: skip
         await bare.start()
-        records = [Record(f"firm-{n % 12}".encode(), body, headers) for n in range(100)]
         for number in range(ground.rounds):
             ground.say(f"sink: group commit, round {number + 1} of {ground.rounds}")
-            began = time.process_time()
-            turns = iter(range(count // 100))
-
-            async def sender(turns: Iterator[int] = turns) -> None:
-                for _ in turns:
-                    await producer.produce(topic, records, 10)
-
-            await asyncio.gather(*(sender() for _ in range(32)))
-            rates["group"].append(count / (time.process_time() - began))
-            began = time.process_time()
-            await asyncio.gather(
-                *(_build(bare, topic, n, count // settings.topic_partitions, headers, body)
-                  for n in range(settings.topic_partitions))
-            )  # fmt: skip
-            rates["builder"].append(count / (time.process_time() - began))
+            for name in turned(list(rates), number):
+                began = time.process_time()
+                if name == "group":
+                    await _group(producer, settings, count)
+                else:
+                    await _build(bare, settings, count)
+                rates[name].append(count / (time.process_time() - began))
         await bare.stop()
     return iter(
         [
@@ -413,13 +400,29 @@ async def _commits(ground: Ground, settings: Settings) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-async def _build(
-    bare: AIOKafkaProducer, topic: str, partition: int, count: int, headers: Any, body: bytes
-) -> None:
-    left = count
-    while left:
-        batch = bare.create_batch()
-        while left and batch.append(key=b"firm-1", value=body, timestamp=None, headers=headers):
-            left -= 1
-        batch.close()
-        await (await bare.send_batch(batch, topic, partition=partition))
+async def _group(producer: Producer, settings: Settings, count: int) -> None:
+    """Have 32 senders produce `count` events in requests of a hundred."""
+    records = [Record(f"firm-{n % 12}".encode(), BODY, HEADERS) for n in range(100)]
+    turns = iter(range(count // 100))
+
+    async def sender() -> None:
+        for _ in turns:
+            await producer.produce(settings.topic("task-events"), records, 10)
+
+    await asyncio.gather(*(sender() for _ in range(32)))
+
+
+async def _build(bare: AIOKafkaProducer, settings: Settings, count: int) -> None:
+    """Send `count` events as full batches, one under way to each partition."""
+    topic, partitions = settings.topic("task-events"), settings.topic_partitions
+
+    async def fill(partition: int) -> None:
+        left = count // partitions
+        while left:
+            batch = bare.create_batch()
+            while left and batch.append(key=b"firm-1", value=BODY, timestamp=None, headers=HEADERS):
+                left -= 1
+            batch.close()
+            await (await bare.send_batch(batch, topic, partition=partition))
+
+    await asyncio.gather(*(fill(number) for number in range(partitions)))

@@ -49,4 +49,9 @@ def test_a_month_run_is_measured_from_dry_run_to_rendered_invoice(ground):
 def test_each_kind_of_read_and_the_way_to_it_are_measured(ground):
     assert len([f for f in reads.run(ground) if f.ours > 0]) == 5
     seen = {f.what: f.ours for f in latency.run(ground)}
-    assert 0 < seen["POST to row, p50"] < seen["POST to visible in REST, p50"]
+    for share in ("50%", "80%"):
+        row, rest = (
+            seen[f"POST to {what} at {share} of capacity, p50"]
+            for what in ("row", "visible in REST")
+        )
+        assert 0 < row < rest
