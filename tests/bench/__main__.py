@@ -24,7 +24,7 @@ def main() -> None:
     """Run the rows that were asked for and print what was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", choices=sorted(ROWS), action="append", help="one row only")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds a row; the median counts")
+    parser.add_argument("--rounds", type=int, help="rounds a row: 5, or 1 with --quick")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="small sizes: do the programs work?")
     size.add_argument(
@@ -34,6 +34,7 @@ def main() -> None:
     shape.add_argument("--json", action="store_true", help="print JSON")
     shape.add_argument("--markdown", action="store_true", help="print for docs/performance.md")
     given = parser.parse_args()
+    rounds: int = given.rounds or (1 if given.quick else 5)
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     gc.freeze()  # as the services do
@@ -46,14 +47,14 @@ def main() -> None:
     say("starting Postgres and Kafka")
     with servers(topic_partitions=PARTITIONS) as settings:
         settings.home.mkdir()
-        ground = Ground(settings, settings.home, given.rounds, given.quick, say, given.long)
+        ground = Ground(settings, settings.home, rounds, given.quick, say, given.long)
         for name in given.only or ROWS:
             figures.extend(ROWS[name](ground))
     if given.json:
-        print(document(figures, given.rounds, ground.absent))
+        print(document(figures, rounds, ground.absent))
     else:
         print(markdown(figures) if given.markdown else table(figures))
-        print(f"\n{machine()}; {given.rounds} rounds, medians; ratios are taken round by round.")
+        print(f"\n{machine()}; rounds: {rounds}, medians; ratios are taken round by round.")
         for words in ground.absent:
             print(f"absent: {words}")
         goals = [figure.met for figure in figures if figure.met is not None]

@@ -1,20 +1,19 @@
 """Many firms out of one: a month that a real consumer folded, copied under other names."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import asyncpg
 
-from schemas.envelope import read_event
-from schemas.events import TOPIC_OF_KIND, entity_of
+from services.demo.workload import Sent
 from services.folding import caught_up, rebuild
-from services.kafka import ensure_topics, log_ends
+from services.kafka import log_ends
 from services.postgres import House, connect
 from services.producer import Producer, Record
 from services.settings import Settings
 from tests.bench.ground import Ground, Process
-from tests.bench.workload import month
-from tests.log import record
+from tests.log import placed
 
 TABLES = {
     "billing": ("fact", "entity", "firm", "placement", "entry"),
@@ -40,20 +39,36 @@ $$;
 """
 
 
-async def tell_one_firm(settings: Settings) -> None:
-    """Put one firm's month on the topics."""
-    await ensure_topics(settings)
-    work = month(1)
+async def tell(settings: Settings, sent: Iterable[Sent]) -> None:
+    """Put events on the topics, as ingest would."""
     groups: dict[str, list[Record]] = {}
-    for sent in (*work.directory, *work.events):
-        event = read_event(sent.body)
-        topic = settings.topic(TOPIC_OF_KIND[entity_of(event.type, event.data).kind])
-        groups.setdefault(topic, []).append(record(sent.body, sent.principal))
+    for one in sent:
+        topic, made = placed(one.body, one.principal)
+        groups.setdefault(settings.topic(topic), []).append(made)
     async with Producer(settings) as producer:
         await producer.wait_connected()
         for topic, records in groups.items():
             for first in range(0, len(records), 2_000):
                 await producer.produce(topic, records[first : first + 2_000], 10)
+
+
+def renamed(sent: Sent, number: int) -> Sent:
+    """Have another firm's people send what those of firm-001 do, as `multiply` names them."""
+    if number == 1:
+        return sent
+    return Sent(
+        sent.sent_at, _rename(sent.principal, number), _rename(sent.body.decode(), number).encode()
+    )
+
+
+def _rename(said: str, number: int) -> str:
+    for old, new in (
+        ("firm-001", f"firm-001.{number}"),
+        ("pl-000", f"pl-{number}-000"),
+        ("as-000", f"as-{number}-000"),
+    ):
+        said = said.replace(old, new)
+    return said
 
 
 async def empty(settings: Settings, house: House) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from services.kafka import ensure_topics
 from services.machine.operator_tokens import Operator
 from services.metrics.consumer import READING as METRICS
 from services.postgres import connect
@@ -13,7 +14,7 @@ from services.settings import Settings
 from services.web.auth import NewToken, create_token
 from tests.bench.ground import Ground, Process, house
 from tests.bench.load import Load, check_answers, get, write_requests
-from tests.bench.multiply import empty, multiply, tell_one_firm, until_applied
+from tests.bench.multiply import empty, multiply, tell, until_applied
 from tests.bench.report import Figure
 from tests.bench.workload import month
 
@@ -26,7 +27,9 @@ def run(ground: Ground) -> Iterator[Figure]:
     settings = ground.settings.model_copy(
         update={"topic_prefix": f"{ground.settings.topic_prefix}reads."}
     )
-    asyncio.run(tell_one_firm(settings))
+    work = month(1)
+    asyncio.run(ensure_topics(settings))
+    asyncio.run(tell(settings, [*work.directory, *work.events]))
     asyncio.run(empty(settings, "metrics"))
     with house("metrics", settings) as process, Load() as load:
         ground.say("reads: the consumer folds one firm")

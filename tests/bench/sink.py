@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from schemas.envelope import read_event
-from schemas.events import TOPIC_OF_KIND, entity_of
 from services.billing.consumer import READING as BILLING
 from services.consuming import Applying
 from services.directories import DIRECTORY_KINDS
@@ -28,10 +26,9 @@ from services.postgres import connect
 from services.producer import BATCH_BYTES_MAX, Producer, Record
 from services.settings import Settings
 from tests.bench.ground import PEERS, Ground
-from tests.bench.multiply import empty
+from tests.bench.multiply import empty, tell
 from tests.bench.report import Figure, combined, compare, turned
 from tests.bench.workload import month
-from tests.log import record
 
 UNIT = "events/s"
 POLL = 2_000
@@ -129,16 +126,7 @@ async def _fill(ground: Ground, settings: Settings) -> Sizes:
     """Put a month on topics of its own."""
     await ensure_topics(settings)
     work = month(2 if ground.quick else 12)
-    groups: dict[str, list[Record]] = {}
-    for sent in (*work.directory, *work.events):
-        event = read_event(sent.body)
-        topic = settings.topic(TOPIC_OF_KIND[entity_of(event.type, event.data).kind])
-        groups.setdefault(topic, []).append(record(sent.body, sent.principal))
-    async with Producer(settings) as producer:
-        await producer.wait_connected()
-        for topic, records in groups.items():
-            for first in range(0, len(records), POLL):
-                await producer.produce(topic, records[first : first + POLL], 10)
+    await tell(settings, [*work.directory, *work.events])
     return Sizes(len(work.directory), len(work.events))
 
 

@@ -44,6 +44,8 @@ def test_a_month_run_is_measured_from_dry_run_to_rendered_invoice(ground):
     assert "issue of 3 invoices" in figures
     assert figures["drafts, four workers"].other.startswith("sum(seconds) of 1,")
     assert figures.keys() >= {"dry run", "drafts, one worker", "re-run with nothing new"}
+    assert "re-run of 1 firms with 6 late entries" in figures
+    assert {f.met for f in figures.values()} == {None}, "these are no million of segments"
 
 
 def test_each_kind_of_read_and_the_way_to_it_are_measured(ground):
