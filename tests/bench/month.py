@@ -46,9 +46,6 @@ analyze bench.segment;
 """
 
 
-LATE_PERCENT = 1
-
-
 def run(ground: Ground) -> Iterator[Figure]:
     """Measure runs, issue and rendering."""
     settings = ground.settings.model_copy(
@@ -69,10 +66,11 @@ def run(ground: Ground) -> Iterator[Figure]:
             conn.execute(REFERENCE)
         books = Books(ground, settings, process)
         _draft(books, f"{work.world.first_day:%Y-%m}")
-        yield from _documents(books, f"{work.world.first_day:%Y-%m}")
+        documents = list(_documents(books, f"{work.world.first_day:%Y-%m}"))
         _run_again(books, work)
         yield from _figures(books)
         yield _find_late(books, work, late, firms)
+        yield from documents
 
 
 def _pick_late(work: Workload) -> list[Sent]:
@@ -84,7 +82,7 @@ def _pick_late(work: Workload) -> list[Sent]:
         for sent, data in told
         if data.get("kind") == "work" and data["billable"] and events[data["entry_id"]] == 1
     ]
-    return whole[:: len(whole) * 100 // (len(events) * LATE_PERCENT)]
+    return whole[:: len(whole) // (len(events) // 100)]
 
 
 class Books:
