@@ -1,7 +1,7 @@
 """Gathering: everything about one firm inside a run's cut, read in one snapshot."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
@@ -52,12 +52,7 @@ async def gather(
         entries=(),
         approvals=await store.load_approvals(conn, firm_id, instant),
         issued=await store.load_issued(conn, firm_id, instant),
-        settled={
-            month: await _reference(
-                conn, firm_id, await _directory_at(conn, firm_id, pinned), pinned.instant or instant
-            )
-            for month, pinned in await store.load_settled(conn, firm_id, instant)
-        },
+        settled=await _settled(conn, firm_id, instant),
         other_spans=tuple(other_spans),
         other_days=other_days,
     )
@@ -78,6 +73,18 @@ async def gather(
     entries = await store.load_entries(conn, firm_id, sifted.judged) | late
     marked = (replace(book, id_reused=book.entry_id in reused) for book in entries.values())
     return replace(books, entries=tuple(marked)), sifted
+
+
+async def _settled(conn: Connection, firm_id: str, instant: datetime) -> dict[Month, Reference]:
+    """Read what each month that was settled up to an instant was settled by."""
+    months = await store.load_settled(conn, firm_id, instant)
+    facts = await _load_directory_facts(conn, firm_id) if months else {}
+    return {
+        month: await _reference(
+            conn, firm_id, _fold_directory(facts, pinned), pinned.instant or instant
+        )
+        for month, pinned in months
+    }
 
 
 async def _elsewhere(
@@ -125,7 +132,7 @@ async def _directory_inside(
 ) -> Directory:
     """Read a firm's directory as the cut shows it."""
     if _is_moved(outside):
-        return await _directory_at(conn, firm_id, cut)
+        return _fold_directory(await _load_directory_facts(conn, firm_id), cut)
     return await load_directory(conn, firm_id)
 
 
@@ -184,9 +191,12 @@ def _fold(key: EntityKey, facts: Sequence[Fact], cut: Cut, directory: Directory)
     return BookEntry(key.entity_id, entry, split(entry, directory) if entry else ())
 
 
-async def _directory_at(conn: Connection, firm_id: str, cut: Cut) -> Directory:
+async def _load_directory_facts(conn: Connection, firm_id: str) -> Mapping[EntityKey, list[Fact]]:
+    return await load_facts(conn, await store.load_directory_keys(conn, firm_id))
+
+
+def _fold_directory(facts: Mapping[EntityKey, Sequence[Fact]], cut: Cut) -> Directory:
     """Fold the directory from the facts inside a cut."""
-    facts = await load_facts(conn, await store.load_directory_keys(conn, firm_id))
     firm: Firm | None = None
     placements: dict[str, Placement] = {}
     # A directory event is no report of what happened: its time does not put it beyond the instant.
