@@ -83,6 +83,7 @@ PLACEMENTS: Final = web.AppKey("placements", SharedRead)  # the firm of each tha
 
 LARGE: Final = web.AppKey("large", asyncio.Lock)
 SPLITTER: Final = web.AppKey("splitter", ThreadPoolExecutor)
+USUAL_BYTES: Final = 4_096  # of an event
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _STATUS_OF: Final = {"too_many_events": 413, "no_events": 422}
 
@@ -165,26 +166,33 @@ async def _read(request: web.Request, body: bytes) -> list[Taken | Refused]:
     is_large = len(body) > SLICE_BYTES
     async with request.app[LARGE] if is_large else nullcontext():
         parts = guess(body) if media == BATCH else None
-        if parts and (read := await _in_slices(parts, read_at_once)) is not None:
+        if parts and (read := await _in_slices(request, parts, read_at_once)) is not None:
             return read
         if is_large:
             loop = asyncio.get_running_loop()
             items = await loop.run_in_executor(request.app[SPLITTER], split, media, headers, body)
         else:
             items = split(media, headers, body)
-        read = await _in_slices(items, read_items)
+        read = await _in_slices(request, items, read_items)
         assert read is not None, "each is read, or refused"
         return read
 
 
 async def _in_slices(
-    items: Sequence[Item], reader: Callable[[Sequence[Item], int], Sequence[Taken | Refused] | None]
+    request: web.Request,
+    items: Sequence[Item],
+    reader: Callable[[Sequence[Item], int], Sequence[Taken | Refused] | None],
 ) -> list[Taken | Refused] | None:
+    """Read a body's events in parts; unusually large ones in the thread, for they may take long."""
     read: list[Taken | Refused] = []
+    loop = asyncio.get_running_loop()
     for first, part in slices(items):
         if first:
             await asyncio.sleep(0)
-        found = reader(part, first)
+        if sum(map(len, part)) > USUAL_BYTES * len(part):
+            found = await loop.run_in_executor(request.app[SPLITTER], reader, part, first)
+        else:
+            found = reader(part, first)
         if found is None:
             return None
         read.extend(found)

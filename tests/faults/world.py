@@ -1,8 +1,6 @@
 """A world: one installation with a database and topics of its own, its services real processes."""
 
 import asyncio
-import itertools
-import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,7 +22,7 @@ from services.demo.world import DESKS, ROLES, World
 from services.folding import caught_up
 from services.kafka import ensure_topics, log_ends
 from services.machine.operator_tokens import Operator
-from services.machine.ports import is_free
+from services.machine.ports import choose_port
 from services.postgres import Connection, House, Role, connect
 from services.settings import Settings
 from services.web.auth import NewToken, create_token
@@ -41,9 +39,6 @@ STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.05
 SETTLE_SECONDS = 200.0  # an entity with very many records waits a minute for its fold
 DEADLINE_SECONDS = 2.0
-# Below the range from which the system gives ports to outgoing connections.
-_PORTS = itertools.cycle(range(20_000, 32_000))
-_SKIP = itertools.repeat(None, os.getpid() * 97 % 12_000)
 
 Tell = Callable[[str], None]
 
@@ -53,13 +48,6 @@ async def driver_connection(settings: Settings, house: House, role: Role = "writ
     conn = await connect(settings, house, role)
     await conn.execute("set idle_in_transaction_session_timeout = 0")
     return conn
-
-
-def free_port() -> int:
-    """Choose a port that nobody listens on, and that no connection is given meanwhile."""
-    for _ in _SKIP:  # another process of tests begins elsewhere
-        next(_PORTS)
-    return next(port for port in _PORTS if is_free("127.0.0.1", port))
 
 
 @dataclass(frozen=True)
@@ -232,7 +220,7 @@ class Installation:
     def _settings_of(self, role: str) -> Settings:
         house = {"worker": "billing"}.get(role, role.partition("-")[0])
         more: dict[str, object] = {
-            f"{h}{o}_port": free_port() for h in [house] for o in ("", "_ops")
+            f"{h}{o}_port": choose_port("127.0.0.1") for h in [house] for o in ("", "_ops")
         }
         if house in self._servers.kafka_of:
             more["kafka_bootstrap_servers"] = self._servers.kafka_of[house]

@@ -1,0 +1,31 @@
+"""Ports: chosen where no connection is given one, and never one that is in use."""
+
+import socket
+
+import pytest
+
+from services.machine import ports
+from services.machine.ports import CHOSEN, choose_port, is_free
+
+
+def test_a_port_lies_below_those_that_the_system_gives_to_connections():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        assert probe.getsockname()[1] > max(CHOSEN)
+    assert {choose_port("127.0.0.1") for _ in range(20)} <= set(CHOSEN)
+
+
+def test_a_wanted_port_is_given_when_it_is_free_and_not_taken():
+    wanted = choose_port("127.0.0.1")
+    assert choose_port("127.0.0.1", wanted) == wanted
+    assert choose_port("127.0.0.1", wanted, frozenset({wanted})) != wanted
+    with socket.create_server(("127.0.0.1", wanted)):
+        assert not is_free("127.0.0.1", wanted)
+        assert choose_port("127.0.0.1", wanted) != wanted
+
+
+def test_what_is_taken_or_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch):
+    first = next(port for port in CHOSEN if all(is_free("127.0.0.1", port + n) for n in range(3)))
+    monkeypatch.setattr(ports, "CHOSEN", range(first, first + 3))
+    with socket.create_server(("127.0.0.1", first)):
+        assert choose_port("127.0.0.1", 0, frozenset({first + 1})) == first + 2
