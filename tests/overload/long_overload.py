@@ -94,9 +94,7 @@ async def test_honest_p99_beside_a_thousand_half_sent_requests_and_bombs(here, t
                     doing = call(harms[name], door.port, token) if name in harms else None
                     if name == "half-sent":
                         await until_held(door, 900)
-                    found = await call(honest, door.port, token, f"{name}-{number}")
-                    told.seconds += found.seconds
-                    told.statuses += found.statuses
+                    told.add(await call(honest, door.port, token, f"{name}-{number}"))
                     if doing is not None:
                         assert not doing.done(), "it has ended before those beside it"
                         harm = await doing

@@ -19,13 +19,14 @@ async def test_a_thousand_half_sent_requests_keep_no_honest_client_out(here, tmp
         await door.ready()
         async with loads(2) as call:
             before = door.memory_bytes()
-            hold = partial(hostile.drip, connections=1_000, seconds=9, pause=1)
+            hold = partial(hostile.drip, connections=1_000, seconds=12, pause=1)
             holding = call(hold, door.port, token)
             await until_held(door, 450)
             told = await call(
                 partial(wire.send_in_turn, clients=10, seconds=5, batch=5, pause=0.05),
                 door.port, token, "honest",
             )  # fmt: skip
+            assert not holding.done(), "it has ended before those beside it"
             begun = await holding
             grown = door.memory_peak_bytes() - before
         after = len([one for one in door.connections() if one.status == "ESTABLISHED"])

@@ -7,6 +7,7 @@ from functools import partial
 from services.folding import caught_up
 from services.kafka import log_ends
 from services.postgres import connect
+from tests.faults.pace import Pace
 from tests.log import DIRECTORY, entry, put
 from tests.overload import hostile, wire
 from tests.overload.conftest import make_token
@@ -75,13 +76,15 @@ async def test_a_long_fold_leaves_the_api_its_turn(here, tmp_path):
     conn = await connect(here, "metrics", "writer")
     async with loads(1) as call:
         ask = partial(
-            wire.ask_in_turn, clients=4, seconds=4, path="/v1/metric-definitions", pause=0.02
+            wire.ask_in_turn, clients=4, seconds=1, path="/v1/metric-definitions", pause=0.02
         )
         with service("metrics", here, tmp_path / "log") as house:
-            asking = call(ask, house.port, token, "honest")
-            await until_applied(here, conn)
-            told = await asking
+            applying = asyncio.create_task(until_applied(here, conn))
+            told, pace = wire.Told(), Pace()
+            while not applying.done():
+                told.add(await call(ask, house.port, token, "honest"))
+            await applying
     assert set(told.statuses) == {200}
-    assert max(told.seconds) < 1.0
+    assert pace.late(max(told.seconds)) < 1.0
     assert await conn.fetchval("select count(*) from fact") == 8_000 + len(DIRECTORY)
     await conn.close()

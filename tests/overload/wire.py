@@ -31,6 +31,14 @@ class Told:
     in_time: int = 0
     took: float = 0.0
 
+    def add(self, other: "Told") -> None:
+        """Add what another load was told."""
+        self.statuses += other.statuses
+        self.acknowledged += other.acknowledged
+        self.seconds += other.seconds
+        self.without_retry += other.without_retry
+        self.surprises += other.surprises
+
     def percentile(self, share: float) -> float:
         """Give the seconds within which that share of the answers came."""
         ordered = sorted(self.seconds)
