@@ -13,9 +13,10 @@ from tests.log import DIRECTORY, entry, put
 
 FIRMS = [f"firm-{n}" for n in range(1, 7)]
 JULY = Month.parse("2026-07")
-WAITING = (
-    "select count(*) from pg_locks where not granted and relation = 'billing.invoice'::regclass"
-)
+WAITING = """
+select count(*) from pg_locks where not granted and relation = 'billing.invoice'::regclass
+and database = (select oid from pg_database where datname = current_database())
+"""
 REPORTS = "select firm_id, report from run_firm where run_id = $1 and done order by 1"
 INVOICES = "select firm_id, content from invoice where run_id = $1 order by firm_id"
 

@@ -1,6 +1,7 @@
 """Names, matters and secrets planted everywhere a client can write: none of them comes out."""
 
 import asyncio
+import base64
 import os
 import subprocess
 import sys
@@ -56,7 +57,17 @@ class Aviary:
 
 def _coded(raw: bytes) -> bool:
     """Say whether the beginning of a canary may be there in base64."""
-    return any(part in raw for part in (b"Y25ye", b"NucnlB", b"bnJ5"))
+    return any(part in raw for part in (b"Y25ye", b"Nucn", b"bnJ5"))
+
+
+@pytest.mark.parametrize("before", [b"", b"x", b"xy"])
+def test_a_canary_is_found_as_it_is_in_hex_and_in_base64_wherever_it_begins(before):
+    some = list(canaries())[:100]
+    aviary = Aviary(some)
+    for canary in some:
+        said = before + canary.core.encode() + b" and more"
+        for written in (said, said.hex().encode(), base64.b64encode(said)):
+            assert aviary.found(written) == [f"{canary.shape} in {canary.place}"], written
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Histories by chance, and the same facts in other orders, doubled and split: equal states.
 
-`python -m tests.order.folds --seed 17` replays one history; `--histories 50000` tries many.
+`.venv/bin/python -m tests.order.folds --seed 17` replays one history; `--histories 50000` many.
 """
 
 import argparse
@@ -201,9 +201,8 @@ def broken(seed: int, arrangements: int = ARRANGEMENTS) -> str | None:
         states = fold_batches(arranged(facts, rng))
         if states != expected:
             other = sorted(k for k in expected if states.get(k) != expected[k])
-            return (
-                f"arrangement {number}: {other}; replay: python -m tests.order.folds --seed {seed}"
-            )
+            again = f".venv/bin/python -m tests.order.folds --seed {seed}"
+            return f"arrangement {number}: {other}; replay: {again}"
     return None
 
 

@@ -41,7 +41,7 @@ def main() -> int:
                 found[way] = run(replay(planned, way, Path(home), say))
                 say(f"{way}: {found[way]}")
                 if len(set(found.values())) > 1:
-                    again = " ".join(["python -m tests.order.long_replay", *sys.argv[1:]])
+                    again = " ".join([".venv/bin/python -m tests.order.long_replay", *sys.argv[1:]])
                     say(f"differs; replay: {again}")
                     return 1
     finally:

@@ -199,33 +199,44 @@ async def _decide(office: Connection, firms: Sequence[str]) -> None:
             await store.append_terms(office, firm_id, told, actor=ACTOR)
 
 
-async def _send(
-    settings: Settings, planned: Plan, number: int, way: Way, *houses: Connection
-) -> None:
-    """Put a part on the log; the directory with the first, before or after it by the way."""
+def chunks(planned: Plan, number: int, way: Way) -> list[tuple[str, list[Record]]]:
+    """Cut a part by topic, in the order of sending; the directory goes with the first.
+
+    With one partition the directory comes when all of the part's work is there, else before it.
+    """
     sendings: list[Sequence[Placed]] = [planned.parts[number]]
     if number == 0:
         sendings.insert(way.partitions % 2, planned.directory)
-    by_topic: dict[str, list[Record]] = {}
-    for topic, record in (one for sending in sendings for one in sending):
-        by_topic.setdefault(settings.topic(topic), []).append(record)
-    chunks = [
-        (topic, records[start : start + CHUNK])
-        for topic, records in sorted(by_topic.items())
-        for start in range(0, len(records), CHUNK)
-    ]
+    cut = []
+    for sending in sendings:
+        by_topic: dict[str, list[Record]] = {}
+        for topic, record in sending:
+            by_topic.setdefault(topic, []).append(record)
+        cut += [
+            (topic, records[start : start + CHUNK])
+            for topic, records in sorted(by_topic.items())
+            for start in range(0, len(records), CHUNK)
+        ]
+    return cut
+
+
+async def _send(
+    settings: Settings, planned: Plan, number: int, way: Way, *houses: Connection
+) -> None:
+    """Put a part on the log, and rebuild the houses while it comes when that is due."""
+    cut = chunks(planned, number, way)
     rebuilt_at = {
-        int(at % 1 * len(chunks)) for at in _moments(planned, way.rebuilds) if int(at) == number
+        int(at % 1 * len(cut)) for at in _moments(planned, way.rebuilds) if int(at) == number
     }
     rebuilding: asyncio.Future[Any] | None = None
     async with Producer(settings) as producer:
         await producer.wait_connected()
-        for place, (topic, records) in enumerate(chunks):
+        for place, (topic, records) in enumerate(cut):
             if place in rebuilt_at:
                 if rebuilding is not None:
                     await rebuilding
                 rebuilding = asyncio.gather(*(_insist(rebuild, conn) for conn in houses))
-            await producer.produce(topic, records, PRODUCE_SECONDS)
+            await producer.produce(settings.topic(topic), records, PRODUCE_SECONDS)
         if rebuilding is not None:
             await rebuilding
 

@@ -8,6 +8,8 @@ import signal
 from hashlib import sha256
 from typing import Any
 
+import psutil
+
 from schemas.periods import Month
 from services.billing.jobs import begin_run, work
 from services.settings import Settings
@@ -64,6 +66,11 @@ class Worker:
         }
         self._process = _PROCESSES.Process(target=_work, args=(known,), daemon=True)
         self._process.start()
+
+    def ports(self) -> list[int]:
+        """List its own ends of its connections."""
+        found = psutil.Process(self._process.pid).net_connections("tcp")
+        return [connection.laddr.port for connection in found]
 
     def kill(self) -> None:
         """End it where it stands."""

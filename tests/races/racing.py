@@ -158,6 +158,8 @@ async def race(billing: Billing, seed: int, times: int) -> Racers:
         assert outcomes <= {"document", "nothing_due", "carried"}, f"seed {seed}: {outcomes}"
     stop.set()
     await asyncio.gather(*workers)
+    done = racers.answers[200] + racers.answers[202]
+    assert done > racers.answers.total() / 2, f"seed {seed}: {racers.answers}"
     return racers
 
 

@@ -14,7 +14,10 @@ from tests.billing.test_run_worker import of_firm
 from tests.log import DIRECTORY, entry, put
 
 DECIDED = "select max(decided_at) from billing."
-WAITS = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+WAITS = """
+select count(*) from pg_locks where locktype = 'advisory' and not granted
+and database = (select oid from pg_database where datname = current_database())
+"""
 TIMEOUT = """
 create function billing.time_out() returns trigger language plpgsql as $$
 begin
