@@ -1,16 +1,27 @@
-"""Events as their senders write them, and a way to put them on the log."""
+"""Events as their senders write them; the log that they are put on; and who has read it."""
 
+import asyncio
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
 from schemas.envelope import read_event
 from schemas.events import TOPIC_OF_KIND, entity_of
+from services.demo.workload import Sent
+from services.folding import Reading, caught_up, rebuild
+from services.kafka import log_ends
+from services.postgres import Connection, connect
 from services.producer import Producer, Record
 from services.settings import Settings
 
 START = datetime(2026, 7, 1, 14, tzinfo=UTC)
+PRODUCE_SECONDS = 10
+PRODUCE_RECORDS = 2_000  # in one call
 
 
 def event(name: str, event_id: str, data: dict[str, Any], *, minutes: float = 0,
@@ -56,17 +67,6 @@ def topic_of(body: bytes) -> str:
     return placed(body)[0]
 
 
-async def put(settings: Settings, bodies: Iterable[bytes], principal: str = "tracker:as-1") -> None:
-    """Put events on the log, each on its topic, in their order."""
-    by_topic: dict[str, list[Record]] = {}
-    for topic, made in (placed(body, principal) for body in bodies):
-        by_topic.setdefault(topic, []).append(made)
-    async with Producer(settings) as producer:
-        await producer.wait_connected()
-        for topic, records in by_topic.items():
-            await producer.produce(settings.topic(topic), records, 10)
-
-
 FIRM = event(
     "firm.registered",
     "d1",
@@ -110,3 +110,120 @@ def entry(entry_id: str, minutes: int, *, at: int = 0, event_id: str = "", **mor
         "billable": True,
     } | more
     return event("time.recorded", event_id or f"e-{entry_id}", data, minutes=at + minutes)
+
+
+def amended(entry_id: str, minutes: int, revision: int) -> bytes:
+    """Write the amendment of an entry under a revision: it took so many minutes."""
+    body = json.loads(entry(entry_id, minutes, event_id=f"a-{entry_id}-{revision}"))
+    body["type"] = "turnsheet.time.amended.v1"
+    body["data"] |= {"revision": revision, "reason": "typo"}
+    return json.dumps(body).encode()
+
+
+def voided(entry_id: str, revision: int) -> bytes:
+    """Write the void of an entry under a revision."""
+    body = json.loads(entry(entry_id, 1, event_id=f"v-{entry_id}-{revision}"))
+    body["type"] = "turnsheet.time.voided.v1"
+    body["data"] = {k: body["data"][k] for k in ("firm_id", "placement_id", "entry_id")}
+    body["data"] |= {"revision": revision, "reason": "mistake"}
+    return json.dumps(body).encode()
+
+
+def of_firm(body: bytes, firm_id: str) -> bytes:
+    """Tell the story of firm-1 about another firm, `firm-` and a number."""
+    number, text = firm_id.removeprefix("firm-"), body.decode()
+    for name in ("firm", "pl", "as"):
+        text = text.replace(f'"{name}-1"', f'"{name}-{number}"')
+    return text.replace('"id": "', f'"id": "{number}-').encode()
+
+
+# The log
+
+
+async def put(settings: Settings, bodies: Iterable[bytes], principal: str = "tracker:as-1") -> None:
+    """Put events on the log, each on its topic, in their order."""
+    await _put(settings, (placed(body, principal) for body in bodies))
+
+
+async def put_sent(settings: Settings, events: Iterable[Sent]) -> None:
+    """Put simulated events on the log as ingest would have: of their senders, at their times."""
+    await _put(settings, (placed(one.body, one.principal, one.sent_at) for one in events))
+
+
+async def _put(settings: Settings, made: Iterable[tuple[str, Record]]) -> None:
+    by_topic: dict[str, list[Record]] = {}
+    for topic, one in made:
+        by_topic.setdefault(settings.topic(topic), []).append(one)
+    async with Producer(settings) as producer:
+        await producer.wait_connected()
+        for topic, some in by_topic.items():
+            for start in range(0, len(some), PRODUCE_RECORDS):
+                chunk = some[start : start + PRODUCE_RECORDS]
+                await producer.produce(topic, chunk, PRODUCE_SECONDS)
+
+
+async def records(
+    settings: Settings, topics: Iterable[str], since: Mapping[tuple[str, int], int] | None = None
+) -> list[ConsumerRecord]:
+    """Read topics, named without prefix, to their ends now; from `since`, earlier ends, if given.
+
+    Records of one partition are in its order.
+    """
+    begins = since or {}
+    ends = await log_ends(settings, [settings.topic(name) for name in topics])
+    places = [TopicPartition(*place) for place, end in ends.items() if end > begins.get(place, 0)]
+    if not places:
+        return []
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.assign(places)
+        for place in places:
+            consumer.seek(place, begins.get(place, 0))
+        wanted = sum(ends[place] - begins.get(place, 0) for place in places)
+        found: list[ConsumerRecord] = []
+        while len(found) < wanted:
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                found.extend(batch)
+        return found
+    finally:
+        await consumer.stop()
+
+
+# Who has read it
+
+
+async def applied(
+    settings: Settings, reading: Reading, conn: "Connection | None" = None, seconds: float = 60
+) -> float:
+    """Wait until a house has applied all that is on its topics now; return how many seconds.
+
+    Asks on `conn`, or on a connection of its own. Raises TimeoutError after `seconds`.
+    """
+    if conn is None:
+        own = await connect(settings, reading.house, "writer")
+        try:
+            return await applied(settings, reading, own, seconds)
+        finally:
+            await own.close()
+    started = time.monotonic()
+    async with asyncio.timeout(seconds):
+        ends = await log_ends(settings, [settings.topic(name) for name in reading.topics])
+        while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's table)
+            await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def insist_on_rebuild(conn: Connection, seconds: float = 60) -> None:
+    """Rebuild a house, again where a reader was in the way, as the command's user is told to.
+
+    Raises TimeoutError after `seconds`.
+    """
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                return await rebuild(conn)
+            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
+                await asyncio.sleep(0.1)

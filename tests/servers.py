@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
 from psycopg import sql
+from pydantic import SecretStr
 
+from services.machine.children import SERVICES
 from services.machine.embedded_kafka import EmbeddedKafka, new_kafka
 from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres
+from services.machine.ports import choose_port
 from services.migrations import migrate
 from services.settings import Settings
 
@@ -67,17 +71,22 @@ def addresses() -> dict[str, str]:
 
 
 @contextmanager
-def fresh_database() -> Iterator[str]:
-    """Make a migrated database for the length of a block; give its address, as its owner."""
-    owner = addresses()["postgres"]
+def fresh_database(owner: str = "", template: str = TEMPLATE) -> Iterator[str]:
+    """Make a database for the length of a block; give its address, as its owner.
+
+    owner     the address of a server, as its owner: by default the run's Postgres
+    template  what the new database is a copy of: by default the migrated one
+    """
+    owner = owner or addresses()["postgres"]
     name = sql.Identifier(made := f"test_{secrets.token_hex(6)}")
+    create = sql.SQL("create database {} template {}").format(name, sql.Identifier(template))
     with psycopg.connect(owner, autocommit=True) as conn:
-        conn.execute(
-            sql.SQL("create database {} template {}").format(name, sql.Identifier(TEMPLATE))
-        )
-    yield owner.rpartition("/")[0] + f"/{made}"
-    with psycopg.connect(owner, autocommit=True) as conn:
-        conn.execute(sql.SQL("drop database {} with (force)").format(name))
+        conn.execute(create)
+    try:
+        yield owner.rpartition("/")[0] + f"/{made}"
+    finally:
+        with psycopg.connect(owner, autocommit=True) as conn:
+            conn.execute(sql.SQL("drop database {} with (force)").format(name))
 
 
 def settings_of(database_url: str, kafka: str, home: Path) -> Settings:
@@ -99,6 +108,29 @@ def settings_of(database_url: str, kafka: str, home: Path) -> Settings:
         billing_ops_port=0,
         log_format="console",
     )
+
+
+def with_ports(settings: Settings) -> Settings:
+    """Give each house two ports of its own, for its API and its health, that are free now."""
+    ports: dict[str, int] = {}
+    for name in SERVICES:
+        for kind in ("", "_ops"):
+            ports[f"{name}{kind}_port"] = choose_port(settings.host, 0, frozenset(ports.values()))
+    return settings.model_copy(update=ports)
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Write every setting, secrets too, as JSON can hold it; `Settings(**written)` is the same.
+
+    A process that is told all hears nothing of the environment of whoever runs this.
+    """
+    return {name: _written(value) for name, value in settings}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path) else value
 
 
 def stop(folder: Path) -> None:

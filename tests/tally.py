@@ -22,11 +22,12 @@ from schemas.events import EntityKey
 from schemas.facts import Fact
 from schemas.order import standing
 from services.consuming import consume
-from services.folding import Reading, caught_up
-from services.kafka import log_ends
+from services.folding import Reading
 from services.log_health import Health
 from services.postgres import Connection, connect
 from services.settings import Settings
+from tests.log import applied
+from tests.servers import plain
 
 TABLE = """
 create table metrics.tally (firm_id text, kind text, entity_id text check (entity_id <> 'refused'),
@@ -74,10 +75,7 @@ class TallyHouse:
 
     async def settle(self, seconds: float = 40) -> None:
         """Wait until everything on the log is applied."""
-        ends = await log_ends(self.settings, [self.settings.topic(name) for name in TALLY.topics])
-        async with asyncio.timeout(seconds):
-            while not await caught_up(self.conn, ends):  # noqa: ASYNC110 (another process's table)
-                await asyncio.sleep(0.02)
+        await applied(self.settings, TALLY, self.conn, seconds)
 
     async def rows(self) -> dict[str, tuple[int, str | None]]:
         """Return facts and country by entity id."""
@@ -132,13 +130,7 @@ async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
 
 def environment(settings: Settings, folder: Path) -> Mapping[str, str]:
     """Write what the program needs to know into an environment."""
-    known = {
-        "database_url": settings.database_url,
-        "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
-        "database_role_password": settings.database_role_password.get_secret_value(),
-        "topic_prefix": settings.topic_prefix,
-    }
-    return {**os.environ, VARIABLE: json.dumps([known, str(folder)])}
+    return {**os.environ, VARIABLE: json.dumps([plain(settings), str(folder)])}
 
 
 def _standing_still(folder: Path) -> Reading:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -12,12 +11,12 @@ from services.billing.api import ROUTES as BILLING
 from services.ingest.api import ROUTES as INGEST
 from services.metrics.api import ROUTES as METRICS
 from services.postgres import House, connect
-from services.web.auth import DEFAULT_SCOPES, KINDS, NewToken, create_token
+from services.web.auth import DEFAULT_SCOPES, KINDS
 from services.web.http import make_app
 from services.web.routes import Route
+from tests.tokens import make_token
 
 TABLES: dict[House, Sequence[Route]] = {"ingest": INGEST, "metrics": METRICS, "billing": BILLING}
-NOW = datetime.now(UTC)
 ALL_SCOPES = sorted({scope for all_ in DEFAULT_SCOPES.values() for scope in all_})
 
 # What anyone may call. A new name here is a decision.
@@ -37,10 +36,6 @@ OF_OWN_FIRMS = {
 }
 
 
-class Admin:
-    id = "admin:root"
-
-
 @asynccontextmanager
 async def asking(settings, house):
     app = make_app(house, TABLES[house], settings)
@@ -57,19 +52,7 @@ async def asking(settings, house):
 
 async def tokens(settings, **more):
     """Make a token of each kind with its usual scopes, bound to a firm that is not asked about."""
-    conn = await connect(settings, "identity", "writer")
-    made = {
-        kind: await create_token(
-            conn,
-            settings.token_pepper,
-            NewToken(f"{kind}:x", kind, NOW + timedelta(days=1), firms=["north"], **more),
-            actor=Admin(),
-            now=NOW,
-        )
-        for kind in KINDS
-    }
-    await conn.close()
-    return made
+    return {kind: await make_token(settings, kind, firms=["north"], **more) for kind in KINDS}
 
 
 @pytest.mark.parametrize("house", TABLES)

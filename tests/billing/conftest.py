@@ -6,7 +6,6 @@ import secrets
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,24 +13,17 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 
 from services.billing.app import build_app
-from services.billing.jobs import Actor
-from services.folding import caught_up
-from services.kafka import ensure_topics, log_ends
-from services.postgres import connect
+from services.billing.consumer import READING
+from services.kafka import ensure_topics
 from services.settings import Settings
-from services.web.auth import NewToken, create_token
-from tests.log import DIRECTORY, put
+from tests.log import DIRECTORY, applied, put
+from tests.tokens import make_token
 
 
 async def token(settings: Settings, kind: Any, firms: tuple[str, ...]) -> str:
     """Make a token of some kind, bound to firms."""
-    conn = await connect(settings, "identity", "writer")
-    now = datetime.now(UTC)
-    new = NewToken(f"{kind}:test", kind, now + timedelta(days=1), None, firms, ["*"], ["*"])
-    try:
-        return await create_token(conn, settings.token_pepper, new, actor=Actor("test:t"), now=now)
-    finally:
-        await conn.close()
+    bounds = {"firms": firms, "placements": ("*",), "sources": ("*",)}
+    return await make_token(settings, kind, principal_id=f"{kind}:test", **bounds)
 
 
 @dataclass
@@ -52,6 +44,8 @@ class Billing:
         async with self.session.request(method, url, json=body, headers=headers) as answer:
             text = await answer.text()
             assert answer.status == status, text
+            if status == 503:
+                assert int(answer.headers["Retry-After"]) > 0
             return await answer.json(content_type=None) if "json" in answer.content_type else text
 
     async def command(self, *words: str) -> tuple[int | None, str, str]:
@@ -68,14 +62,7 @@ class Billing:
 
     async def settle(self, seconds: float = 30) -> None:
         """Wait until everything on the log is applied."""
-        ends = await log_ends(
-            self.settings, [self.settings.topic(n) for n in ("directory", "time-events")]
-        )
-        conn = await connect(self.settings, "billing", "writer")
-        async with asyncio.timeout(seconds):
-            while not await caught_up(conn, ends):  # noqa: ASYNC110 (another connection's table)
-                await asyncio.sleep(0.02)
-        await conn.close()
+        await applied(self.settings, READING, seconds=seconds)
 
     async def run(self, period: str, **more: Any) -> Any:
         """Run a month to its end."""

@@ -3,8 +3,7 @@
 from typing import Any
 
 from tests.billing.conftest import Billing
-from tests.billing.test_run_worker import of_firm
-from tests.log import DIRECTORY, entry, put
+from tests.log import DIRECTORY, entry, of_firm, put
 
 TERMS = {"approval": "required", "effective_month": "2026-07"}
 DATES = {"from_date": "2026-07-01", "to_date": "2026-07-31"}

@@ -1,7 +1,6 @@
 """A month's way on real servers: entries on the log, a run, an invoice, and what comes late."""
 
 import asyncio
-import json
 
 from services.billing import store
 from services.billing.invoices import verify_chain
@@ -9,14 +8,7 @@ from services.billing.store import SQL
 from services.folding import rebuild
 from services.postgres import connect
 from tests.billing.conftest import token
-from tests.log import entry, put
-
-
-def amended(entry_id, minutes, revision):
-    body = json.loads(entry(entry_id, minutes, event_id=f"a-{entry_id}-{revision}"))
-    body["type"] = "turnsheet.time.amended.v1"
-    body["data"] |= {"revision": revision, "reason": "typo"}
-    return json.dumps(body).encode()
+from tests.log import amended, entry, event, put
 
 
 async def test_an_entry_becomes_an_issued_line_that_explains_itself(billing):
@@ -120,8 +112,6 @@ async def test_issuing_at_once_gives_one_number_and_no_gap(billing):
 async def test_an_unrated_draft_cannot_be_approved_and_says_why(billing):
     country = {"firm_id": "firm-1", "placement_id": "pl-1", "country": "MX",
                "effective_date": "2026-06-01"}  # fmt: skip
-    from tests.log import event
-
     await put(billing.settings, [event("placement.country_changed", "d9", country)], "admin:a")
     await put(billing.settings, [entry("a", 30)])
     run = await billing.run("2026-07", dry_run=True)

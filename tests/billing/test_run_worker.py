@@ -9,7 +9,7 @@ from schemas.periods import Month
 from services.billing.jobs import begin_run, work
 from services.postgres import connect
 from tests.billing.worker import worker
-from tests.log import DIRECTORY, entry, put
+from tests.log import DIRECTORY, entry, of_firm, put
 
 FIRMS = [f"firm-{n}" for n in range(1, 7)]
 JULY = Month.parse("2026-07")
@@ -19,14 +19,6 @@ and database = (select oid from pg_database where datname = current_database())
 """
 REPORTS = "select firm_id, report from run_firm where run_id = $1 and done order by 1"
 INVOICES = "select firm_id, content from invoice where run_id = $1 order by firm_id"
-
-
-def of_firm(body, firm_id):
-    """Tell the story of firm-1 about another firm."""
-    number, text = firm_id.removeprefix("firm-"), body.decode()
-    for name in ("firm", "pl", "as"):
-        text = text.replace(f'"{name}-1"', f'"{name}-{number}"')
-    return text.replace('"id": "', f'"id": "{number}-').encode()
 
 
 async def set_up(billing):
@@ -73,12 +65,10 @@ async def test_a_run_whose_workers_are_killed_ends_as_if_they_had_not_been(billi
                 while not await owner.fetchval(WAITING):  # noqa: ASYNC110 (another process's lock)
                     await asyncio.sleep(0.01)
             first.kill()
-            first.wait(10)
         assert await conn.fetch(REPORTS, run_id) == []
     with worker(billing.settings) as second:
         await until_done(conn, run_id, 1)
         second.kill()
-        second.wait(10)
     await finish(conn, billing.settings, run_id)
 
     undisturbed = await begin(conn, billing.settings, dry_run=True)

@@ -1,40 +1,49 @@
-"""A run worker as a program of its own, so that a test may kill it."""
+"""A run worker in a process of its own, so that a test may kill it."""
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
+
+import psutil
 
 from services.billing.jobs import work
 from services.settings import Settings
+from tests.servers import plain
 
-ROOT = Path(__file__).parent.parent.parent
-VARIABLE = "RUN_WORKER"  # how the program hears where its servers are
+# A worker is forked from a server that has our modules: it is there in 50 ms, not in a second.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["services.billing.jobs", "tests.billing.worker"])
+
+
+class Worker:
+    """A run worker that is at work from now on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._process = _PROCESSES.Process(target=_work, args=(plain(settings),), daemon=True)
+        self._process.start()
+
+    def ports(self) -> list[int]:
+        """List its own ends of its connections."""
+        found = psutil.Process(self._process.pid).net_connections("tcp")
+        return [connection.laddr.port for connection in found]
+
+    def kill(self) -> None:
+        """End it where it stands, if it has not ended."""
+        self._process.kill()
+        self._process.join(10)
+
+
+def _work(told: dict[str, Any]) -> None:
+    asyncio.run(work(Settings(**told), asyncio.Event()))
 
 
 @contextmanager
-def worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def worker(settings: Settings) -> Iterator[Worker]:
     """Run a worker for the length of a block, unless the block kills it first."""
-    known = {
-        "database_url": settings.database_url,
-        "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
-        "database_role_password": settings.database_role_password.get_secret_value(),
-        "topic_prefix": settings.topic_prefix,
-    }
-    running = subprocess.Popen(
-        [sys.executable, "-m", "tests.billing.worker"],
-        env={**os.environ, VARIABLE: json.dumps(known)}, cwd=ROOT,
-    )  # fmt: skip
+    running = Worker(settings)
     try:
         yield running
     finally:
         running.kill()
-        running.wait(10)
-
-
-if __name__ == "__main__":
-    asyncio.run(work(Settings(**json.loads(os.environ[VARIABLE])), asyncio.Event()))

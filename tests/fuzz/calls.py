@@ -32,7 +32,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from services.web.auth import DEFAULT_SCOPES, KINDS
-from tests.fuzz import wire
+from tests import wire
 from tests.fuzz.world import World, event
 
 Case: TypeAlias = SchemaCase[Any]

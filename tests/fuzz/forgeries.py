@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 from services.web.auth import KINDS
-from tests.fuzz import wire
-from tests.fuzz.wire import Line
+from tests import wire
 from tests.fuzz.world import World
+from tests.wire import Line
 
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 LINES_AT_ONCE = 8

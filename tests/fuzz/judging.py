@@ -14,10 +14,11 @@ from urllib.parse import unquote_to_bytes
 import jsonschema_rs
 from aiokafka import ConsumerRecord
 
-from tests.fuzz import oracle, wire
+from tests import wire
+from tests.fuzz import oracle
 from tests.fuzz.knocks import BATCH, BINARY, LINES, PATH, Knock, make
-from tests.fuzz.wire import Answer, Line
 from tests.fuzz.world import World
+from tests.wire import Answer, Line
 
 LINES_AT_ONCE = 32
 PATIENCE_SECONDS = 0.25  # what is half a request waits for its rest: then it hears that none comes

@@ -14,7 +14,8 @@ from random import Random
 from typing import Any, Literal
 
 from schemas.events import TYPES
-from tests.fuzz import grammar, wire
+from tests import wire
+from tests.fuzz import grammar
 from tests.fuzz.world import World
 
 PATH = "/v1/events"

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from tests.fuzz import wire
+from tests import wire
 from tests.fuzz.judging import came_of
 from tests.fuzz.knocks import PATH, chunked
 

@@ -15,32 +15,25 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
 from schemas.events import TOPICS
 from schemas.periods import Month, Week
-from services.folding import caught_up
+from services.billing.consumer import READING as BILLING
+from services.ingest.consumer import READING as INGEST
 from services.kafka import ensure_topics, log_ends
 from services.machine.children import SERVICES, Child, await_ready, start_child, stop_children
-from services.machine.ports import choose_port
-from services.postgres import House, connect
+from services.metrics.consumer import READING as METRICS
+from services.postgres import connect
 from services.settings import CHOSEN, Settings, write_private
-from services.web.auth import KINDS, Kind, NewToken, create_token, revoke_token
+from services.web.auth import KINDS, Kind, revoke_token
+from tests.log import applied, records
+from tests.servers import with_ports
+from tests.tokens import TESTER, make_token
 
-READS: dict[House, tuple[str, ...]] = {
-    "ingest": ("directory",),
-    "metrics": ("directory", "task-events", "time-events"),
-    "billing": ("directory", "time-events"),
-}
+READINGS = (INGEST, METRICS, BILLING)
 SETTLE_SECONDS = 60.0
 SOURCE = "tracker/as-1"
-
-
-@dataclass(frozen=True)
-class Maker:
-    """Who makes tokens in tests."""
-
-    id: str = "admin:tester"
 
 
 @dataclass
@@ -99,18 +92,8 @@ class World:
 
     def settle(self) -> None:
         """Wait until every house has applied all that is on the log."""
-        asyncio.run(self._settle())
-
-    async def _settle(self) -> None:
-        for house, topics in READS.items():
-            ends = await log_ends(self.settings, [self.settings.topic(name) for name in topics])
-            conn = await connect(self.settings, house, "writer")
-            try:
-                async with asyncio.timeout(SETTLE_SECONDS):
-                    while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's table)
-                        await asyncio.sleep(0.05)
-            finally:
-                await conn.close()
+        for reading in READINGS:
+            asyncio.run(applied(self.settings, reading, seconds=SETTLE_SECONDS))
 
     async def ends(self) -> dict[tuple[str, int], int]:
         """The end of each partition of the log."""
@@ -120,37 +103,13 @@ class World:
         self, since: dict[tuple[str, int], int] | None = None
     ) -> list[ConsumerRecord]:
         """Read the log, from its beginning or from some ends on, to its ends now."""
-        since = since or {}
-        ends = {place: end for place, end in (await self.ends()).items()
-                if end > since.get(place, 0)}  # fmt: skip
-        if not ends:
-            return []
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka_bootstrap_servers, enable_auto_commit=False
-        )
-        await consumer.start()
-        found: list[ConsumerRecord] = []
-        try:
-            consumer.assign([TopicPartition(*place) for place in ends])
-            for place in ends:
-                consumer.seek(TopicPartition(*place), since.get(place, 0))
-            wanted = sum(end - since.get(place, 0) for place, end in ends.items())
-            while len(found) < wanted:
-                for batch in (await consumer.getmany(timeout_ms=200)).values():
-                    found.extend(batch)
-        finally:
-            await consumer.stop()
-        return found
+        return await records(self.settings, TOPICS, since)
 
 
 @contextmanager
 def running(base: Settings, home: Path) -> Iterator[World]:
     """Run the three services for the length of a block."""
-    ports: dict[str, int] = {}
-    for name in SERVICES:
-        for kind in ("", "_ops"):
-            ports[f"{name}{kind}_port"] = choose_port(base.host, 0, frozenset(ports.values()))
-    settings = base.model_copy(update=ports | {"home": home, "log_level": "debug"})
+    settings = with_ports(base).model_copy(update={"home": home, "log_level": "debug"})
     write_private(
         home / CHOSEN,
         {
@@ -178,15 +137,9 @@ async def _make_tokens(world: World) -> None:
     conn = await connect(world.settings, "identity", "writer")
 
     async def make(kind: Kind, who: str, firms: Sequence[str], **more: Any) -> str:
-        given: dict[str, Any] = {
-            "expires_at": now + timedelta(days=1),
-            "placements": ("*",),
-            "sources": ("*",),
-        }
-        new = NewToken(principal_id=f"{kind}:{who}", kind=kind, firms=firms, **(given | more))
-        return await create_token(conn, world.settings.token_pepper, new, actor=Maker(), now=began)
+        bounds = {"firms": firms, "placements": ("*",), "sources": ("*",)} | more
+        return await make_token(world.settings, kind, principal_id=f"{kind}:{who}", **bounds)
 
-    began = now - timedelta(days=2)
     narrow = {"placements": ("pl-1",), "sources": (SOURCE,), "scopes": ("events:write", "import")}
     try:
         for kind in KINDS:
@@ -201,7 +154,7 @@ async def _make_tokens(world: World) -> None:
                 kind, "late", ("*",), expires_at=now - timedelta(seconds=1)
             )
             revoked = await make(kind, "out", ("*",))
-            await revoke_token(conn, revoked.split("_")[2], actor=Maker(), now=now)
+            await revoke_token(conn, revoked.split("_")[2], actor=TESTER, now=now)
             world.dead_tokens[f"revoked {kind}"] = revoked
         disabled = await make("admin", "gone", ("*",))
         await conn.execute(

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
 from schemas.events import TOPICS
 from services.ingest.api import PRODUCER, WRITER_POOL
@@ -20,15 +20,10 @@ from services.ingest.store import load_firms_of_placements
 from services.kafka import ensure_topics, log_ends
 from services.postgres import connect
 from services.settings import Settings
-from services.web.auth import Kind, NewToken, create_token, revoke_token
+from services.web.auth import Kind, revoke_token
+from tests.log import records
 from tests.serving import served
-
-
-@dataclass(frozen=True)
-class Tester:
-    """Who makes tokens in tests."""
-
-    id: str = "admin:tester"
+from tests.tokens import TESTER, make_token
 
 
 @dataclass
@@ -44,24 +39,8 @@ class Door:
 
     async def token(self, kind: Kind = "tracker", **bounds: Any) -> str:
         """Make a token; by default a tracker's for asst-1 at placement p-1 of firm f-1."""
-        given: dict[str, Any] = {
-            "principal_id": f"{kind}:one",
-            "expires_at": datetime.now(UTC) + timedelta(days=1),
-            "firms": ("f-1",),
-            "placements": ("p-1",),
-            "sources": ("tracker/asst-1",),
-        }
-        conn = await connect(self.settings, "identity", "writer")
-        try:
-            return await create_token(
-                conn,
-                self.settings.token_pepper,
-                NewToken(kind=kind, **(given | bounds)),
-                actor=Tester(),
-                now=datetime.now(UTC) - timedelta(days=2),
-            )
-        finally:
-            await conn.close()
+        usual = {"firms": ("f-1",), "placements": ("p-1",), "sources": ("tracker/asst-1",)}
+        return await make_token(self.settings, kind, **(usual | bounds))
 
     async def admin(self) -> str:
         """Make a token that may write the directory of all firms."""
@@ -70,9 +49,8 @@ class Door:
     async def revoke(self, token: str) -> None:
         conn = await connect(self.settings, "identity", "writer")
         try:
-            assert await revoke_token(
-                conn, token.split("_")[2], actor=Tester(), now=datetime.now(UTC)
-            )
+            token_id = token.split("_")[2]
+            assert await revoke_token(conn, token_id, actor=TESTER, now=datetime.now(UTC))
         finally:
             await conn.close()
 
@@ -93,23 +71,7 @@ class Door:
 
     async def records(self, topic: str) -> list[ConsumerRecord]:
         """Read a topic from its first record to its end now."""
-        name = self.settings.topic(topic)
-        end = (await log_ends(self.settings, [name]))[name, 0]
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka_bootstrap_servers, enable_auto_commit=False
-        )
-        await consumer.start()
-        try:
-            place = TopicPartition(name, 0)
-            consumer.assign([place])
-            consumer.seek(place, 0)
-            found: list[ConsumerRecord] = []
-            while len(found) < end:
-                for batch in (await consumer.getmany(timeout_ms=200)).values():
-                    found.extend(batch)
-            return found
-        finally:
-            await consumer.stop()
+        return await records(self.settings, [topic])
 
     async def log_is_empty(self) -> bool:
         """Say that no event has reached the log."""

@@ -1,31 +1,22 @@
 """A running metrics house on real servers: events go onto the log, figures are read by HTTP."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import pytest
 
-from services.folding import caught_up
-from services.kafka import ensure_topics, log_ends
+from services.kafka import ensure_topics
 from services.metrics.app import build_app, build_ops
 from services.metrics.consumer import READING
 from services.postgres import Connection, connect
 from services.settings import Settings
-from services.web.auth import Kind, NewToken, create_token
-from tests.log import put
+from services.web.auth import Kind
+from tests.log import applied, put
 from tests.serving import served
-
-
-@dataclass(frozen=True)
-class Tester:
-    """Who makes tokens in tests."""
-
-    id: str = "admin:tester"
+from tests.tokens import make_token
 
 
 @dataclass
@@ -49,15 +40,7 @@ class House:
 
     async def token(self, kind: Kind = "firm", firms: Iterable[str] = ("firm-1",)) -> str:
         """Make a token that sees some firms."""
-        conn = await connect(self.settings, "identity", "writer")
-        now = datetime.now(UTC)
-        new = NewToken(f"{kind}:one", kind, now + timedelta(days=1), firms=tuple(firms))
-        try:
-            return await create_token(
-                conn, self.settings.token_pepper, new, actor=Tester(), now=now - timedelta(days=1)
-            )
-        finally:
-            await conn.close()
+        return await make_token(self.settings, kind, firms=tuple(firms), placements=(), sources=())
 
     async def put(self, bodies: Iterable[bytes], principal: str = "tracker:as-1") -> None:
         """Put events on the log, and wait until every effect of them is there."""
@@ -66,11 +49,7 @@ class House:
 
     async def settle(self) -> None:
         """Wait until everything on the log is applied."""
-        topics = [self.settings.topic(name) for name in READING.topics]
-        ends = await log_ends(self.settings, topics)
-        async with asyncio.timeout(30):
-            while not await caught_up(self.conn, ends):  # noqa: ASYNC110 (another task's table)
-                await asyncio.sleep(0.02)
+        await applied(self.settings, READING, self.conn)
 
     async def get(self, token: str | None, path: str, **headers: str) -> Reply:
         """Ask; header names are given with _ for -."""

@@ -3,15 +3,13 @@
 import asyncio
 import multiprocessing
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import asyncpg
 
 from schemas.periods import Month
 from services.billing import jobs, store
@@ -20,15 +18,15 @@ from services.billing.consumer import READING as BILLING
 from services.billing.store import SQL
 from services.consuming import consume
 from services.demo.workload import Sent, simulate
-from services.folding import Reading, caught_up, rebuild
-from services.kafka import ensure_topics, log_ends
+from services.folding import Reading
+from services.kafka import ensure_topics
 from services.metrics.consumer import READING as METRICS
 from services.metrics.store import state_hash as metrics_hash
 from services.postgres import Connection, House, connect
 from services.producer import Producer, Record
 from services.settings import Settings
 from tests import servers
-from tests.log import placed
+from tests.log import applied, insist_on_rebuild, placed
 
 ACTOR = "finance:test"
 COUNTRIES = ("AR", "CO", "CR", "IN", "MX", "PH")
@@ -36,6 +34,7 @@ ROLES = ("legal_assistant", "intake_specialist", "paralegal")
 CHUNK = 200
 SETTLE_SECONDS = 1800
 PRODUCE_SECONDS = 60
+REBUILD_SECONDS = 600
 HOUSES: tuple[Reading, ...] = (METRICS, BILLING)
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["services.billing.jobs", "tests.order.replaying"])
@@ -107,9 +106,9 @@ def _placed(sent: Sent) -> Placed:
     return Placed(*placed(sent.body, sent.principal, sent.sent_at))
 
 
-def _read(house: House, known: dict[str, Any]) -> None:
+def _read(house: House, told: dict[str, Any]) -> None:
     """Be a process of a house: read its topics, and draft if it is billing."""
-    settings, stop = Settings(**known), asyncio.Event()
+    settings, stop = Settings(**told), asyncio.Event()
 
     async def all_of_it() -> None:
         if house == BILLING.house:
@@ -123,14 +122,8 @@ def _read(house: House, known: dict[str, Any]) -> None:
 @contextmanager
 def _processes(settings: Settings, count: int) -> Iterator[None]:
     """Run some processes of each house for the length of a block."""
-    known = {
-        "database_url": settings.database_url,
-        "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
-        "database_role_password": settings.database_role_password.get_secret_value(),
-        "topic_prefix": settings.topic_prefix,
-    }
     crowd = [
-        _PROCESSES.Process(target=_read, args=(house.house, known), daemon=True)
+        _PROCESSES.Process(target=_read, args=(house.house, servers.plain(settings)), daemon=True)
         for house in HOUSES
         for _ in range(count)
     ]
@@ -174,7 +167,8 @@ async def replay(planned: Plan, way: Way, home: Path, say: Callable[[str], None]
             with _processes(settings, way.workers):
                 for number, month in enumerate(planned.months):
                     await _send(settings, planned, number, way, metrics, billing)
-                    await _settle(settings, metrics, billing)
+                    for house, conn in ((METRICS, metrics), (BILLING, billing)):
+                        await applied(settings, house, conn, SETTLE_SECONDS)
                     await _run_and_issue(settings, billing, office, month)
                     say(f"{way}: {month} issued")
                 hashes = Hashes(
@@ -235,7 +229,8 @@ async def _send(
             if place in rebuilt_at:
                 if rebuilding is not None:
                     await rebuilding
-                rebuilding = asyncio.gather(*(_insist(rebuild, conn) for conn in houses))
+                again = (insist_on_rebuild(conn, REBUILD_SECONDS) for conn in houses)
+                rebuilding = asyncio.gather(*again)
             await producer.produce(settings.topic(topic), records, PRODUCE_SECONDS)
         if rebuilding is not None:
             await rebuilding
@@ -244,24 +239,6 @@ async def _send(
 def _moments(planned: Plan, rebuilds: int) -> list[float]:
     """Spread rebuilds over the span: 2.5 is in the middle of what the third month sends."""
     return [len(planned.parts) * (nth + 0.5) / rebuilds for nth in range(rebuilds)]
-
-
-async def _insist(act: Callable[[Connection], Awaitable[None]], conn: Connection) -> None:
-    """Do again what a reader was in the way of, as the command's user is told to."""
-    async with asyncio.timeout(600):
-        while True:
-            try:
-                return await act(conn)
-            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
-                await asyncio.sleep(0.1)
-
-
-async def _settle(settings: Settings, *conns: Connection) -> None:
-    for house, conn in zip(HOUSES, conns, strict=True):
-        ends = await log_ends(settings, [settings.topic(name) for name in house.topics])
-        async with asyncio.timeout(SETTLE_SECONDS):
-            while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's table)
-                await asyncio.sleep(0.05)
 
 
 async def _run_and_issue(

@@ -1,22 +1,14 @@
-"""Many firms on the log, run workers that are processes, and what a run has made of a month."""
+"""Many firms on the log, and what a run has made of a month of theirs."""
 
-import asyncio
 import json
-import multiprocessing
-import os
-import signal
 from hashlib import sha256
 from typing import Any
 
-import psutil
-
 from schemas.periods import Month
-from services.billing.jobs import begin_run, work
+from services.billing.jobs import begin_run
 from services.settings import Settings
 from tests.billing.conftest import Billing
-from tests.billing.test_month_run import amended
-from tests.billing.test_run_worker import of_firm
-from tests.log import DIRECTORY, entry, put
+from tests.log import DIRECTORY, amended, entry, of_firm, put
 
 JULY = Month.parse("2026-07")
 MADE = """
@@ -26,10 +18,6 @@ where f.run_id = $1 and f.done order by f.firm_id
 """
 LEFT = "select count(*) from run_firm where run_id = $1 and not done"
 LISTED = "select listed from run where run_id = $1"
-
-# A worker is forked from a server that has our modules: it is there in 50 ms, not in a second.
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["services.billing.jobs", "tests.races.crowd"])
 
 
 def firm_names(count: int) -> list[str]:
@@ -48,35 +36,6 @@ async def settle_crowd(billing: Billing, firm_count: int, entry_count: int) -> N
     await put(billing.settings, [of_firm(body, firm_id) for firm_id in firms for body in told])
     await billing.settle(seconds=600)
     await billing.server.close()
-
-
-def _work(known: dict[str, Any]) -> None:
-    asyncio.run(work(Settings(**known), asyncio.Event()))
-
-
-class Worker:
-    """A run worker in a process of its own."""
-
-    def __init__(self, settings: Settings) -> None:
-        known = {
-            "database_url": settings.database_url,
-            "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
-            "database_role_password": settings.database_role_password.get_secret_value(),
-            "topic_prefix": settings.topic_prefix,
-        }
-        self._process = _PROCESSES.Process(target=_work, args=(known,), daemon=True)
-        self._process.start()
-
-    def ports(self) -> list[int]:
-        """List its own ends of its connections."""
-        found = psutil.Process(self._process.pid).net_connections("tcp")
-        return [connection.laddr.port for connection in found]
-
-    def kill(self) -> None:
-        """End it where it stands."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, signal.SIGKILL)
-        self._process.join(10)
 
 
 async def begin(conn: Any, settings: Settings, *, dry_run: bool = False) -> str:

@@ -7,17 +7,11 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
-import asyncpg
-
 from services.billing.jobs import work
-from services.folding import rebuild
 from services.postgres import connect
 from tests.billing.conftest import Billing
-from tests.billing.test_month_run import amended
-from tests.billing.test_run_worker import of_firm
-from tests.log import DIRECTORY, entry, event, put
-from tests.races.test_as_of import replayed, same
-from tests.races.voids import voided
+from tests.log import DIRECTORY, amended, entry, event, insist_on_rebuild, of_firm, put, voided
+from tests.races.replays import replayed, same
 
 FIRMS = ("firm-1", "firm-2", "firm-3")
 MONTHS = ("2026-07", "2026-08", "2026-09")
@@ -99,13 +93,7 @@ class Racers:
         """Empty what comes from the log while it is read, drafted from and added to."""
         await asyncio.sleep(self.rng.random())  # somewhere in the race, not at its start
         conn = await connect(self.billing.settings, "billing", "writer")
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    await rebuild(conn)
-                    break
-                except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
-                    await asyncio.sleep(0.1)  # a reader was in the way: do it again
+        await insist_on_rebuild(conn)
         await conn.close()
 
     async def issue(self) -> None:

@@ -10,10 +10,8 @@ from services.billing.api import ROUTES
 from services.folding import rebuild
 from services.postgres import connect
 from services.web.http import make_app
-from tests.billing.test_month_run import amended
-from tests.billing.test_run_worker import of_firm
-from tests.log import DIRECTORY, entry, event, put
-from tests.races.voids import voided
+from tests.log import DIRECTORY, amended, entry, event, of_firm, put, voided
+from tests.races.replays import replayed, same
 
 SINCE = {"firm_id": "firm-1", "placement_id": "pl-1", "effective_date": "2026-07-01"}
 
@@ -23,22 +21,6 @@ async def owner(billing):
     conn = await asyncpg.connect(billing.settings.database_url)
     yield conn
     await conn.close()
-
-
-async def replayed(billing, run):
-    """Replay a run a firm at a time, and say what differs by firm."""
-    found, after = [], ""
-    while after is not None:
-        path = f"/v1/runs/{run['run_id']}/replay?limit=1" + (after and f"&after={after}")
-        page = await billing.call("GET", path)
-        found += page["firms"]
-        after = page["next"]
-    assert [f["firm_id"] for f in found] == [f["firm_id"] for f in run["firms"]]
-    return {f["firm_id"]: (f["state"], f["differences"]) for f in found}
-
-
-def same(*firms):
-    return dict.fromkeys(firms, ("same", []))
 
 
 async def change_everything(billing):

@@ -10,8 +10,7 @@ from services.billing import jobs
 from services.billing.store import SQL
 from services.folding import rebuild
 from services.postgres import connect
-from tests.billing.test_run_worker import of_firm
-from tests.log import DIRECTORY, entry, put
+from tests.log import DIRECTORY, entry, of_firm, put
 
 DECIDED = "select max(decided_at) from billing."
 WAITS = """

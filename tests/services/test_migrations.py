@@ -15,7 +15,7 @@ from services.migrations import HOUSES, folder_of, migrate
 from services.migrations.walls import UnclassedTableError, raise_walls
 from services.postgres import connect
 from services.settings import Settings, SettingsRefused
-from tests.servers import ROLE_PASSWORD, addresses
+from tests.servers import ROLE_PASSWORD, addresses, fresh_database
 
 SHAPE = """
 select n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
@@ -29,15 +29,8 @@ where n.nspname = any(%s) and c.relkind = 'r' order by 1, 2, 3
 @pytest.fixture
 def empty():
     """Give an empty database's settings."""
-    owner = addresses()["postgres"]
-    name = f"empty_{secrets.token_hex(6)}"
-    with psycopg.connect(owner, autocommit=True) as conn:
-        conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    yield Settings(
-        database_url=owner.rpartition("/")[0] + f"/{name}", database_role_password=ROLE_PASSWORD
-    )
-    with psycopg.connect(owner, autocommit=True) as conn:
-        conn.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    with fresh_database(template="template1") as url:
+        yield Settings(database_url=url, database_role_password=ROLE_PASSWORD)
 
 
 def shape(settings: Settings) -> list[tuple[object, ...]]:

@@ -3,28 +3,10 @@
 import asyncio
 
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.kafka import RECORD_BYTES_MAX, ensure_topics
 from services.producer import OutcomeUnknown, Overloaded, Producer, Record, RecordTooLarge, Span
-
-
-async def read_all(settings, topic, count):
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        place = TopicPartition(topic, 0)
-        consumer.assign([place])
-        consumer.seek(place, 0)
-        records: list[ConsumerRecord] = []
-        while len(records) < count:
-            for batch in (await consumer.getmany(timeout_ms=500)).values():
-                records.extend(batch)
-        return records
-    finally:
-        await consumer.stop()
+from tests.log import records
 
 
 async def produce_when_connected(producer, topic, records):
@@ -35,15 +17,13 @@ async def produce_when_connected(producer, topic, records):
 async def test_records_lie_where_the_answer_says_with_key_value_and_headers(settings):
     await ensure_topics(settings)
     topic = settings.topic("time-events")
-    records = [
-        Record(b"firm-1", f"value {n}".encode(), [("n", str(n).encode())]) for n in range(50)
-    ]
+    sent = [Record(b"firm-1", f"value {n}".encode(), [("n", str(n).encode())]) for n in range(50)]
     async with Producer(settings) as producer:
-        spans = await produce_when_connected(producer, topic, records)
-    found = await read_all(settings, topic, 50)
+        spans = await produce_when_connected(producer, topic, sent)
+    found = await records(settings, ["time-events"])
     assert spans == [Span(topic, 0, 0, 50)]
     assert [(r.key, r.value, [tuple(h) for h in r.headers]) for r in found] == [
-        (r.key, r.value, list(r.headers)) for r in records
+        (r.key, r.value, list(r.headers)) for r in sent
     ]
 
 

@@ -10,7 +10,7 @@ import sys
 import zlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Annotated, Any
 
 import aiohttp
@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.postgres import connect
 from services.settings import SettingsRefused
-from services.web.auth import NewToken, create_token
 from services.web.http import (
     Limits,
     Problem,
@@ -39,6 +38,7 @@ from services.web.http import (
 )
 from services.web.routes import RouteError, check_routes
 from services.web.serving import serve
+from tests.tokens import make_token
 
 
 class Order(BaseModel):
@@ -207,16 +207,8 @@ async def house(settings):
 
 
 async def token(settings, kind, **more):
-    keeper = await connect(settings, "identity", "writer")
-    now = datetime.now(UTC)
-    new = NewToken(f"{kind}:someone", kind, now + timedelta(days=1), **more)
-    text = await create_token(keeper, settings.token_pepper, new, actor=Someone(), now=now)
-    await keeper.close()
-    return {"Authorization": f"Bearer {text}"}
-
-
-class Someone:
-    id = "admin:root"
+    made = await make_token(settings, kind, principal_id=f"{kind}:someone", **more)
+    return {"Authorization": f"Bearer {made}"}
 
 
 JSON = {"Content-Type": "application/json"}
