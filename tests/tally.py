@@ -8,9 +8,10 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from services.settings import Settings
 from tests.log import applied
 from tests.servers import plain
 
+ROOT = Path(__file__).parent.parent
 TABLE = """
 create table metrics.tally (firm_id text, kind text, entity_id text check (entity_id <> 'refused'),
                             facts int, country text, primary key (firm_id, kind, entity_id));
@@ -133,6 +135,22 @@ def environment(settings: Settings, folder: Path) -> Mapping[str, str]:
     return {**os.environ, VARIABLE: json.dumps([plain(settings), str(folder)])}
 
 
+@contextmanager
+def process(settings: Settings, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the program for the length of a block; its words go to `words.txt` in the folder."""
+    with (folder / "words.txt").open("w") as words:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "tests.tally"],
+            env=environment(settings, folder), cwd=ROOT, stdout=words, stderr=words,
+        )  # fmt: skip
+        try:
+            yield running
+        finally:
+            running.send_signal(signal.SIGCONT)
+            running.kill()
+            running.wait(10)
+
+
 def _standing_still(folder: Path) -> Reading:
     async def save_or_stand_still(conn: Connection, saved: Sequence[tuple[EntityKey, Any]]) -> None:
         await save(conn, saved)
@@ -150,7 +168,7 @@ async def _main() -> None:
     await consume(Settings(**known), _standing_still(Path(folder)), stop)
 
 
-__all__ = ["TALLY", "TallyHouse", "consuming", "tally_house", "until"]
+__all__ = ["TALLY", "TallyHouse", "consuming", "process", "tally_house", "until"]
 
 if __name__ == "__main__":
     asyncio.run(_main())

@@ -1,4 +1,4 @@
-"""What a test run starts ends with it, also when nobody gives it the time to stop anything."""
+"""What a test run starts ends with it, and what it tells a process is what it knows itself."""
 
 import json
 import os
@@ -11,9 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
-from tests.servers import VARIABLE
+from services.machine.ports import is_free
+from services.settings import Settings
+from tests.servers import VARIABLE, fresh_database, plain, with_ports
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 60
@@ -96,3 +99,30 @@ def test_a_killed_run_leaves_no_service_and_no_server(begin):
     assert len(processes) == 5
     run.kill()
     await_end(folder, processes)
+
+
+def test_a_database_goes_with_its_block_however_that_ends(database_url):
+    def fail_on_it():
+        with fresh_database() as url:
+            made.append(url.rpartition("/")[2])
+            raise LookupError
+
+    made: list[str] = []
+    with pytest.raises(LookupError):
+        fail_on_it()
+    with psycopg.connect(database_url) as conn:
+        there = "select count(*) from pg_database where datname = %s"
+        assert conn.execute(there, made).fetchone() == (0,)
+
+
+def test_what_a_process_is_told_of_the_settings_is_all_of_them(settings, monkeypatch):
+    told = json.loads(json.dumps(plain(settings)))
+    monkeypatch.setenv("TURNSHEET_TOPIC_PREFIX", "of-another")
+    assert Settings(**told) == settings
+
+
+def test_each_house_has_ports_of_its_own(settings):
+    found = plain(with_ports(settings))
+    ports = {found[f"{h}{o}_port"] for h in ("ingest", "metrics", "billing") for o in ("", "_ops")}
+    assert len(ports) == 6
+    assert all(is_free(settings.host, port) for port in ports)

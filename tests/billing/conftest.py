@@ -67,8 +67,12 @@ class Billing:
     async def run(self, period: str, **more: Any) -> Any:
         """Run a month to its end."""
         begun = await self.call("POST", "/v1/runs", {"period": period} | more, status=202)
+        return await self.ended(begun["run_id"])
+
+    async def ended(self, run_id: str) -> Any:
+        """Wait until a run is at its end, and return it. Raises TimeoutError after a minute."""
         async with asyncio.timeout(60):
-            while (run := await self.call("GET", f"/v1/runs/{begun['run_id']}"))["state"] != "done":  # noqa: ASYNC110 (another process's state)
+            while (run := await self.call("GET", f"/v1/runs/{run_id}"))["state"] != "done":  # noqa: ASYNC110 (another process's state)
                 await asyncio.sleep(0.05)
         return run
 

@@ -5,14 +5,12 @@ import json
 
 import asyncpg
 
-from schemas.periods import Month
-from services.billing.jobs import begin_run, work
+from services.billing.jobs import work
 from services.postgres import connect
-from tests.billing.worker import worker
+from tests.billing.worker import begin, worker
 from tests.log import DIRECTORY, entry, of_firm, put
 
 FIRMS = [f"firm-{n}" for n in range(1, 7)]
-JULY = Month.parse("2026-07")
 WAITING = """
 select count(*) from pg_locks where not granted and relation = 'billing.invoice'::regclass
 and database = (select oid from pg_database where datname = current_database())
@@ -30,12 +28,6 @@ async def set_up(billing):
     await put(billing.settings, [of_firm(entry("a", 30), firm_id) for firm_id in FIRMS])
     await billing.settle()
     await billing.server.close()
-
-
-async def begin(conn, settings, *, dry_run=False):
-    return await begin_run(
-        conn, settings, JULY, None, dry_run=dry_run, actor="finance:test", request_key=None
-    )
 
 
 async def until_done(conn, run_id, count):

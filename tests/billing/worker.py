@@ -1,4 +1,4 @@
-"""A run worker in a process of its own, so that a test may kill it."""
+"""A month begun, and run workers in processes of their own, so that a test may kill them."""
 
 import asyncio
 import multiprocessing
@@ -8,13 +8,23 @@ from typing import Any
 
 import psutil
 
-from services.billing.jobs import work
+from schemas.periods import Month
+from services.billing.jobs import begin_run, work
+from services.postgres import Connection
 from services.settings import Settings
 from tests.servers import plain
 
+JULY = Month.parse("2026-07")
 # A worker is forked from a server that has our modules: it is there in 50 ms, not in a second.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["services.billing.jobs", "tests.billing.worker"])
+
+
+async def begin(conn: Connection, settings: Settings, *, dry_run: bool = False) -> str:
+    """Begin a run of July for all firms, and return its id."""
+    return await begin_run(
+        conn, settings, JULY, None, dry_run=dry_run, actor="finance:test", request_key=None
+    )
 
 
 class Worker:

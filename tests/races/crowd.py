@@ -4,13 +4,9 @@ import json
 from hashlib import sha256
 from typing import Any
 
-from schemas.periods import Month
-from services.billing.jobs import begin_run
-from services.settings import Settings
 from tests.billing.conftest import Billing
 from tests.log import DIRECTORY, amended, entry, of_firm, put
 
-JULY = Month.parse("2026-07")
 MADE = """
 select f.firm_id, f.report, f.invoice_id, i.state, i.content
 from run_firm f left join invoice i on i.firm_id = f.firm_id and i.invoice_id = f.invoice_id
@@ -36,12 +32,6 @@ async def settle_crowd(billing: Billing, firm_count: int, entry_count: int) -> N
     await put(billing.settings, [of_firm(body, firm_id) for firm_id in firms for body in told])
     await billing.settle(seconds=600)
     await billing.server.close()
-
-
-async def begin(conn: Any, settings: Settings, *, dry_run: bool = False) -> str:
-    return await begin_run(
-        conn, settings, JULY, None, dry_run=dry_run, actor="finance:test", request_key=None
-    )
 
 
 async def is_done(conn: Any, run_id: str) -> bool:

@@ -7,8 +7,8 @@ from random import Random
 from services.billing.jobs import draft_next
 from services.postgres import connect
 from tests.billing.conftest import Billing
-from tests.billing.worker import Worker
-from tests.races.crowd import begin, firm_names, is_done, made, outcomes, settle_crowd
+from tests.billing.worker import Worker, begin
+from tests.races.crowd import firm_names, is_done, made, outcomes, settle_crowd
 
 WORKERS = 2
 LIFE_SECONDS = (0.05, 0.35)  # from before its first claim to some drafts later

@@ -100,7 +100,7 @@ class Racers:
         """Run a month, approve what is drafted and issue it, by run and by invoice at once."""
         told = {"period": MONTHS[self.rng.randint(0, 1)]}
         self.runs.append(await self.call("POST", "/v1/runs", told))
-        await _until_done(self.billing, self.runs[-1]["run_id"])
+        await self.billing.ended(self.runs[-1]["run_id"])
         listed = (await self.call("GET", "/v1/invoices"))["invoices"]
         drafts = [item for item in listed if item["state"] in {"draft", "approved"}]
         for item in drafts:
@@ -137,8 +137,7 @@ async def race(billing: Billing, seed: int, times: int) -> Racers:
             group.create_task(_repeat(act, racers, often * times))
     await billing.settle()
     for run in racers.runs:
-        await _until_done(billing, run["run_id"])
-        found = await billing.call("GET", f"/v1/runs/{run['run_id']}")
+        found = await billing.ended(run["run_id"])
         assert await replayed(billing, found) == same(*(f["firm_id"] for f in found["firms"])), (
             f"seed {seed}, {run['run_id']}"
         )
@@ -154,9 +153,3 @@ async def race(billing: Billing, seed: int, times: int) -> Racers:
 async def _repeat(act: Act, racers: Racers, times: int) -> None:
     for _ in range(times):
         await act(racers)
-
-
-async def _until_done(billing: Billing, run_id: str) -> None:
-    async with asyncio.timeout(60):
-        while (await billing.call("GET", f"/v1/runs/{run_id}"))["state"] != "done":  # noqa: ASYNC110 (other tasks' state)
-            await asyncio.sleep(0.05)

@@ -5,11 +5,11 @@ import asyncio
 import asyncpg
 import pytest
 
-from schemas.periods import Month
 from services.billing import jobs
 from services.billing.store import SQL
 from services.folding import rebuild
 from services.postgres import connect
+from tests.billing.worker import begin
 from tests.log import DIRECTORY, entry, of_firm, put
 
 DECIDED = "select max(decided_at) from billing."
@@ -121,12 +121,8 @@ async def test_a_claimed_firm_holds_up_neither_its_run_nor_the_next(billing, own
     await billing.server.close()
     conn = await connect(billing.settings, "billing", "writer")
     runs = [
-        await jobs.begin_run(
-            conn, billing.settings, Month.parse("2026-07"), None,
-            dry_run=dry_run, actor="finance:test", request_key=None,
-        )
-        for dry_run in (False, False, True)
-    ]  # fmt: skip
+        await begin(conn, billing.settings, dry_run=dry_run) for dry_run in (False, False, True)
+    ]
     assert await jobs.draft_next(conn)  # lists the first one's firms
     async with owner.transaction():
         claimed = "select 1 from billing.run_firm where run_id = $1 and firm_id = 'firm-1'"
@@ -148,10 +144,7 @@ async def test_a_rebuild_under_way_is_never_drafted_as_an_empty_firm(billing, ow
     await two_firms(billing)
     await billing.server.close()
     conn = await connect(billing.settings, "billing", "writer")
-    run_id = await jobs.begin_run(
-        conn, billing.settings, Month.parse("2026-07"), None,
-        dry_run=True, actor="finance:test", request_key=None,
-    )  # fmt: skip
+    run_id = await begin(conn, billing.settings, dry_run=True)
     assert await jobs.draft_next(conn)
     await rebuild(conn)
     assert not await jobs.draft_next(conn)
