@@ -35,9 +35,11 @@ __all__ = [
 ]
 
 EVENT_BYTES_MAX = 64 * 1024
+BRACKETS_MAX = 1_000  # those inside texts are counted too; to read 20,000 takes a quick door's time
 CONTENT = ("type", "time", "subject", "sequence", "data")
 CODES = {
     "event_too_large": f"an event has at most {EVENT_BYTES_MAX} bytes",
+    "too_many_values": f"an event has at most {BRACKETS_MAX} objects and lists",
     "not_an_object": "an event is a JSON object",
     "unknown_type": "not a type of event that we know",
     "missing_field": "this field is required",
@@ -145,6 +147,8 @@ def _refuse(code: str, pointer: str = "") -> Unreadable:
 def _parse(raw: bytes) -> dict[str, Any]:
     if len(raw) > EVENT_BYTES_MAX:
         raise _refuse("event_too_large")
+    if raw.count(b"{") + raw.count(b"[") > BRACKETS_MAX:
+        raise _refuse("too_many_values")
     content = parse(raw)
     if not isinstance(content, dict):
         raise _refuse("not_an_object")

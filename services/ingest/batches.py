@@ -1,6 +1,5 @@
 """Bodies: from the four modes of CloudEvents over HTTP to the bytes of each event, untouched."""
 
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ MODES = (STRUCTURED, BATCH, LINES, BINARY)
 EVENTS_MAX = 5_000
 SLICE_EVENTS = 250  # read between two looks at what else there is to do
 SLICE_BYTES = 64 * 1024  # or so much of them: an event can be made to take long
+NESTED_MAX = 10_000
 ATTRIBUTE = "ce-"
 
 _SPACE = " \t\r\n"
@@ -96,9 +96,21 @@ def _split_structured(body: bytes) -> Iterator[bytes]:
 
 def _split_lines(body: bytes) -> Iterator[bytes]:
     """Yield each line that is not blank, without its end."""
-    for line in io.BytesIO(body):
+    place = 0
+    while place < len(body):
+        end = body.find(b"\n", place) + 1 or len(body)
+        line = body[place:end]
         if line.strip():
             yield line.rstrip(b"\r\n")
+            place = end
+        else:
+            place = _after_blank_lines(body, end)
+
+
+def _after_blank_lines(body: bytes, place: int) -> int:
+    """Skip blank lines, many at a time: a body may be little else."""
+    part = body[place : place + SLICE_BYTES]
+    return place + part.rfind(b"\n", 0, len(part) - len(part.lstrip())) + 1
 
 
 def _split_array(body: bytes) -> Iterator[bytes]:
@@ -147,12 +159,17 @@ def _end_of_element(text: str, start: int) -> int:
 
 
 def _end_by_brackets(text: str, start: int) -> int:
-    """Find the end of an element that no reader would take, when its brackets close soundly."""
+    """Find the end of an element that no reader would take, when its brackets close soundly.
+
+    One nested so deep that to look for its end would take long is no element.
+    """
     awaited: list[str] = []
     for token in _TOKENS.finditer(text, start):
         mark = token[0]
         if mark in _CLOSING:
             awaited.append(_CLOSING[mark])
+            if len(awaited) > NESTED_MAX:
+                break
         elif not awaited and mark in {",", "]"}:
             end = start + len(text[start : token.start()].rstrip(_SPACE))
             if end == start:

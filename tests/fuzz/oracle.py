@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import available_timezones
@@ -15,7 +15,8 @@ from tests.fuzz.grammar import BRANCHES, SCHEMA
 
 VALID = jsonschema_rs.validator_for(SCHEMA, validate_formats=False)
 ZONES = available_timezones()
-EVENT_BYTES, DEPTH = 65_536, 16
+EVENT_BYTES, DEPTH, BRACKETS, NESTED = 65_536, 16, 1_000, 10_000
+ENTRY_DAYS = 400
 INSTANT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
@@ -78,6 +79,8 @@ def event_of(raw: bytes) -> dict[str, Any]:
     """Read an event, or raise Refused: by a strict reader, the schema, and the README's words."""
     if len(raw) > EVENT_BYTES:
         raise Refused("large")
+    if raw.count(b"{") + raw.count(b"[") > BRACKETS:
+        raise Refused("many values")
     found = read(raw)
     if not VALID.is_valid(found):
         raise Refused("schema")
@@ -148,6 +151,11 @@ def _check_whole(model: str, data: dict[str, Any]) -> None:
         shape = given("started_at", "ended_at", "work_date", "duration_seconds")
         if shape not in {(True, True, False, False), (False, False, True, True)}:
             raise Refused("shape")
+        if shape[0]:
+            start, end = (datetime.fromisoformat(data[name].upper())
+                          for name in ("started_at", "ended_at"))  # fmt: skip
+            if end - start > timedelta(days=ENTRY_DAYS):
+                raise Refused("long")
     if model == "EventRetracted" and sum(given("task_id", "escalation_id", "entry_id")) != 1:
         raise Refused("target")
     if model == "PlacementAbsenceRecorded" and data["until_date"] <= data["from_date"]:
@@ -211,6 +219,8 @@ def _marks(text: str) -> list[int] | None:
             quoted = True
         elif char in "[{":
             awaited += "]" if char == "[" else "}"
+            if len(awaited) > NESTED + 1:  # the array's own beside an element's
+                return None
         elif char in "]}":
             if awaited[-1:] != char:
                 return None

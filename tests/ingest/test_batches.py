@@ -55,6 +55,20 @@ def test_lines_are_told_apart_by_their_ends_and_blank_ones_pass():
     assert split(LINES, [], body) == [b' {"a":1}', b'{"b": "x\\n"} ', b"\xff{"]
 
 
+LINED = [
+    (b"\n" * 70_000 + b" {}\r\n\n \n{}", [b" {}", b"{}"]),
+    (b" " * 70_000 + b"\n{}" + b"\n \t\r\n" * 3, [b"{}"]),
+    (b"{}\n" + b" \n" * 40_000 + b"  {}\n\n\n" + b"{}", [b"{}", b"  {}", b"{}"]),
+    (b"\x0b\n{}\n\x0c{}", [b"{}", b"\x0c{}"]),
+]
+
+
+@pytest.mark.parametrize(("body", "items"), LINED)
+def test_blank_lines_are_passed_over_however_many(body, items):
+    assert split(LINES, [], body) == items
+    assert items == [line.rstrip(b"\r\n") for line in body.split(b"\n") if line.strip()]
+
+
 ARRAYS = [
     (b"[{}]", [b"{}"]),
     (b' [ {"a": [1, 2]} ,\n"x,]" , 5,null ] ', [b'{"a": [1, 2]}', b'"x,]"', b"5", b"null"]),
@@ -66,6 +80,7 @@ ARRAYS = [
     (b'["a\nb"]', [b'"a\nb"']),
     (b"[" + b"9" * 5000 + b"]", [b"9" * 5000]),
     (b"[" + b"[" * 5000 + b"]" * 5000 + b",1]", [b"[" * 5000 + b"]" * 5000, b"1"]),
+    (b"[" + b"[" * 10_000 + b"]" * 10_000 + b"]", [b"[" * 10_000 + b"]" * 10_000]),
 ]
 
 
@@ -94,6 +109,7 @@ def test_an_array_is_cut_at_its_elements_even_where_one_is_unsound(body, items):
         b'["x, {}]',
         b"[{}}]",
         b"[" * 100_000,
+        b"[" + b"[" * 10_001 + b"]" * 10_001 + b"]",
         b"\xef\xbb\xbf[]",
         b"nonsense",
     ],

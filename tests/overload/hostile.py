@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import cycle
 
 from tests.overload.wire import BATCH_MEDIA, NDJSON, Line, Told, head, note, request
@@ -55,6 +56,7 @@ async def _drip(port: int, token: str, connections: int, seconds: float, pause: 
     return begun
 
 
+@cache  # they take seconds to make
 def bombs() -> dict[str, tuple[str, bytes, int]]:
     """Bodies that cost much to look at: media type, gzip, and the status that they deserve."""
     edge = b" " * (LIMIT - 2)

@@ -87,11 +87,12 @@ async def test_honest_p99_beside_a_thousand_half_sent_requests_and_bombs(here, t
     pace = Pace()
     with service("ingest", here, tmp_path / "log") as door:
         await door.ready()
-        async with loads(3) as call:
+        async with loads(1) as call, loads(1, nice=19) as harming:
             await call(honest, door.port, token, "warm")
+            await harming(hostile.bombs)
             for number in range(TURNS):
                 for name, told in answers.items():
-                    doing = call(harms[name], door.port, token) if name in harms else None
+                    doing = harming(harms[name], door.port, token) if name in harms else None
                     if name == "half-sent":
                         await until_held(door, 900)
                     told.add(await call(honest, door.port, token, f"{name}-{number}"))

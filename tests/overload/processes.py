@@ -161,8 +161,13 @@ def _await_ports(process: ForkServerProcess, log: Path) -> tuple[int, int]:
 
 
 @asynccontextmanager
-async def loads(count: int) -> AsyncIterator[Callable[..., "asyncio.Future[Any]"]]:
-    """Give a way to call functions in processes of their own, at most `count` at a time."""
+async def loads(
+    count: int, *, nice: int = 0
+) -> AsyncIterator[Callable[..., "asyncio.Future[Any]"]]:
+    """Give a way to call functions in processes of their own, at most `count` at a time.
+
+    With `nice` they give way to all others, as clients on a machine of their own would.
+    """
     loop = asyncio.get_running_loop()
-    with ProcessPoolExecutor(count, mp_context=_FORKS) as pool:
+    with ProcessPoolExecutor(count, _FORKS, initializer=os.nice, initargs=(nice,)) as pool:
         yield lambda function, *arguments: loop.run_in_executor(pool, function, *arguments)

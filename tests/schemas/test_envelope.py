@@ -166,6 +166,13 @@ def test_an_event_has_at_most_64_kib():
     assert refusal_of(padded(65_537))[:2] == ("event_too_large", "")
 
 
+def test_an_event_has_at_most_a_thousand_objects_and_lists_counted_in_its_texts_too():
+    with_braces = raw_of({"pad": "@"}).replace(b"@", b"{[" * 499)  # it has two objects already
+    assert read_event(with_braces).id == "a-1"
+    one_more = raw_of({"pad": "@"}).replace(b"@", b"{[" * 499 + b"[")
+    assert refusal_of(one_more)[:2] == ("too_many_values", "")
+
+
 def test_sequence_is_exact_up_to_two_to_the_53rd():
     for sequence in (-(2**53), 2**53 - 1, 2**53):
         assert read_event(raw_of({"sequence": sequence})).sequence == sequence
