@@ -60,6 +60,7 @@ class EmbeddedKafka:
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(java, classpath)
         with self.log.open("ab") as log:
+            said = log.tell()
             process = subprocess.Popen(  # noqa: S603 (our own program and arguments)
                 [java, "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
                  "-cp", classpath, "kafka.Kafka", str(self._settings)],
@@ -67,7 +68,7 @@ class EmbeddedKafka:
                 cwd=self.folder,
             )  # fmt: skip
         (self.folder / "kafka.pid").write_text(str(process.pid))
-        self._await_port(process)
+        self._await_port(process, said)
         process.returncode = 0  # else it would warn, when forgotten, that its child still runs
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
@@ -116,11 +117,14 @@ class EmbeddedKafka:
         if done.returncode != 0:
             raise KafkaFailed(f"formatting Kafka's log failed: {done.stderr.strip()[-500:]}")
 
-    def _await_port(self, process: subprocess.Popen[bytes]) -> None:
+    def _await_port(self, process: subprocess.Popen[bytes], said: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not _listens(process.pid, self.port):
             if process.poll() is not None:
-                raise KafkaFailed(f"Kafka ended with code {process.returncode}: see {self.log}")
+                why = _last_error(self.log.read_bytes()[said:].decode(errors="replace"))
+                raise KafkaFailed(
+                    f"Kafka ended with code {process.returncode}{why}: see {self.log}"
+                )
             if time.monotonic() > deadline:
                 self.stop()
                 raise KafkaFailed(f"Kafka did not listen within {START_SECONDS} s: see {self.log}")
@@ -154,6 +158,17 @@ class EmbeddedKafka:
             "num.io.threads": "4",
         }
         return "".join(f"{name}={value}\n" for name, value in {**values, **self.properties}.items())
+
+
+def _last_error(log: str) -> str:
+    """Quote what a broker's last error was caused by, or the error itself; empty without one."""
+    told = [
+        line
+        for line in log.splitlines()
+        if line.startswith("Caused by: ") or " ERROR " in line or " FATAL " in line
+    ]
+    causes = [line for line in told if line.startswith("Caused by: ")]
+    return ": " + (causes or told)[-1][:300] if told else ""
 
 
 def new_kafka(

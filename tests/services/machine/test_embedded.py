@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from services.machine import embedded_postgres
-from services.machine.embedded_kafka import new_kafka
+from services.machine.embedded_kafka import KafkaFailed, new_kafka
 from services.machine.embedded_postgres import new_postgres, place
 
 
@@ -60,6 +61,15 @@ def test_a_kafka_left_over_from_a_killed_parent_is_replaced(tmp_path):
     finally:
         kafka.stop()
     assert kafka.process() is None
+
+
+def test_a_kafka_that_does_not_start_says_why(tmp_path):
+    kafka = new_kafka(tmp_path / "kafka")
+    with (
+        socket.create_server(("127.0.0.1", kafka.port)),
+        pytest.raises(KafkaFailed, match="BindException"),
+    ):
+        kafka.start()
 
 
 def test_a_process_id_that_is_another_process_by_now_is_nobody(tmp_path):
