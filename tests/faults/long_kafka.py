@@ -11,6 +11,7 @@ import signal
 
 import pytest
 
+from services.kafka import admin_client
 from tests.faults.test_kafka_cluster import (
     SLACK_SECONDS,
     here,
@@ -19,6 +20,7 @@ from tests.faults.test_kafka_cluster import (
     ready_again,
     three_nodes,
 )
+from tests.faults.trackers import PATIENCE_SECONDS
 
 ROUNDS = 8
 FROZEN_SECONDS = (5, 60)  # one of the two freezes of a shuffle is long, by turns
@@ -100,3 +102,19 @@ async def test_what_was_acknowledged_is_what_has_an_effect(here, three_nodes, nu
             await asyncio.to_thread(three_nodes.start)
             late = await ready_again(tracker, health)
             assert late < SLACK_SECONDS, (number, fault.__name__)
+            await in_step(here, three_nodes)
+
+
+async def in_step(settings, cluster):
+    """Wait until three nodes run and each has all that is on the log: the next fault needs them.
+
+    A node that thaws among others that went on may find that it has to end; it is started again.
+    """
+    names = [settings.topic(name) for name in ("directory", "time-events")]
+    async with asyncio.timeout(PATIENCE_SECONDS), admin_client(settings) as admin:
+        while True:
+            await asyncio.to_thread(cluster.start)
+            found = await admin.describe_topics(names)
+            if all(len(part["isr"]) == 3 for topic in found for part in topic["partitions"]):
+                return
+            await asyncio.sleep(0.2)
