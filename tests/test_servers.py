@@ -21,8 +21,9 @@ from tests.servers import VARIABLE, fresh_database, plain, with_ports
 ROOT = Path(__file__).parent.parent
 SECONDS = 60
 BEGIN = """
-import json, multiprocessing, signal, subprocess, sys, tempfile
+import json, multiprocessing, psutil, signal, subprocess, sys, tempfile
 from pathlib import Path
+from services.machine.embedded_postgres import new_postgres
 from tests import servers
 from tests.fuzz import world
 
@@ -38,6 +39,15 @@ forks = multiprocessing.get_context("forkserver")
 fork = forks.Process(target=signal.pause)
 fork.start()
 tell(pids=[child.pid, fork.pid])
+"""
+OWN = """
+postgres = new_postgres(folder / "own" / "postgres")
+postgres.start()
+server = psutil.Process(postgres.pid())
+frozen = [server, *server.children()]
+for process in frozen:
+    process.suspend()
+tell(pids=[process.pid for process in frozen])
 """
 WORLD = """
 with servers.fresh_database() as url, tempfile.TemporaryDirectory() as home:
@@ -90,6 +100,13 @@ def test_a_killed_run_leaves_no_process(begin, number):
     run, folder, processes = begin(FEW)
     assert folder.parent == Path(tempfile.gettempdir())
     run.send_signal(number)
+    await_end(folder, processes)
+
+
+def test_a_killed_run_leaves_no_postgres_of_a_test_not_even_a_frozen_one(begin):
+    run, folder, processes = begin(OWN)
+    assert len(processes) > 1
+    run.kill()
     await_end(folder, processes)
 
 
