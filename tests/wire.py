@@ -16,6 +16,10 @@ class Broken(AssertionError):
     """An answer that breaks the rules of HTTP."""
 
 
+class CutShort(Broken):
+    """An answer of which only a part came."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """An answer as it came; names of headers in lower case."""
@@ -55,10 +59,14 @@ def posted(
 
 
 class Line:
-    """One connection that is opened again when the other side has closed it."""
+    """One connection that is opened again when the other side has closed it.
 
-    def __init__(self, host: str, port: int) -> None:
+    It waits `seconds` for an answer at most.
+    """
+
+    def __init__(self, host: str, port: int, seconds: float = ANSWER_SECONDS) -> None:
         self._place = host, port
+        self._seconds = seconds
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -69,8 +77,9 @@ class Line:
         await self.close()
 
     async def close(self) -> None:
+        """Forget the connection, and what is not sent yet; the next request opens another."""
         if self._writer is not None:
-            self._writer.close()
+            self._writer.transport.abort()
             with suppress(ConnectionError):  # the other side was faster
                 await self._writer.wait_closed()
         self._reader = self._writer = None
@@ -79,32 +88,41 @@ class Line:
         """Send bytes and return the answer; None when the connection was closed without one.
 
         `patience`: when nothing has come for so long, the other side hears that nothing more is
-        sent, and the connection is not used again. Raises Broken.
+        sent, and the connection is not used again. Raises Broken, TimeoutError, and OSError when
+        nobody listens.
         """
+        try:
+            async with asyncio.timeout(self._seconds):
+                answer = await self._ask(raw, patience)
+        except BaseException:
+            await self.close()
+            raise
+        if answer is None or answer.closes or patience is not None:
+            await self.close()
+        return answer
+
+    async def _ask(self, raw: bytes, patience: float | None) -> Answer | None:
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(*self._place, limit=HEAD_MAX)
-        async with asyncio.timeout(ANSWER_SECONDS):
-            with suppress(ConnectionError):  # it may have answered all the same, and closed
-                self._writer.write(raw)
-                await self._writer.drain()
-            answering = asyncio.ensure_future(
-                self._answer(self._reader, bodiless=raw.startswith(b"HEAD "))
-            )
+        self._writer.write(raw)  # an answer may come before the last of it is sent
+        answering = asyncio.ensure_future(
+            self._answer(self._reader, bodiless=raw.startswith(b"HEAD "))
+        )
+        try:
             await asyncio.wait({answering}, timeout=patience)
             if not answering.done():
                 with suppress(OSError):
                     self._writer.write_eof()
-            answer = await answering
-        if answer is None or answer.closes or patience is not None:
-            await self.close()
-        return answer
+            return await answering
+        finally:
+            answering.cancel()
 
     async def _answer(self, reader: asyncio.StreamReader, *, bodiless: bool) -> Answer | None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
             if error.partial:
-                raise Broken(f"half an answer: {error.partial[:200]!r}") from None
+                raise CutShort(f"half an answer: {error.partial[:200]!r}") from None
             return None
         except ConnectionError:
             return None
@@ -130,7 +148,7 @@ class Line:
         try:
             body = await reader.readexactly(int(length))
         except asyncio.IncompleteReadError:
-            raise Broken(f"an answer cut short: {head[:300]!r}") from None
+            raise CutShort(f"an answer cut short: {head[:300]!r}") from None
         return Answer(found.status, headers, body)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import cycle
 
-from tests.overload.wire import BATCH_MEDIA, NDJSON, Line, Told, head, note, request
+from tests.overload.wire import BATCH_MEDIA, NDJSON, Told, ask, head, line_to, note, request
 
 MEBIBYTE = 2**20
 LIMIT = 4 * MEBIBYTE
@@ -99,13 +99,13 @@ async def _throw(port: int, token: str, clients: int, seconds: float, pause: flo
     )
 
     async def one(number: int) -> None:
-        line = Line(port)
+        line = line_to(port)
         for name, (media, body, status) in cycle(kinds[number:] + kinds[:number]):
             if time.monotonic() > until:
                 break
             started = time.monotonic()
             try:
-                answer = await line.ask(sent(media, body))
+                answer = await ask(line, sent(media, body))
             except OSError:
                 told.statuses[0] += 1
                 continue
@@ -113,7 +113,7 @@ async def _throw(port: int, token: str, clients: int, seconds: float, pause: flo
             if answer.status not in {status, 503}:
                 told.surprises.append(f"{name}: {answer.status}")
             await asyncio.sleep(pause)
-        line.close()
+        await line.close()
 
     await asyncio.gather(*(one(number % len(kinds)) for number in range(clients)))
     return told

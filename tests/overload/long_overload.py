@@ -14,14 +14,11 @@ import pytest
 from tests.faults.pace import Pace
 from tests.log import DIRECTORY, put
 from tests.overload import hostile, wire
-from tests.overload.conftest import logged_ids, make_token
+from tests.overload.conftest import logged_ids
 from tests.overload.freezing import frozen
 from tests.overload.processes import loads, service
 from tests.overload.stops import BATCH, stop_under_load
-from tests.overload.test_frozen_database import breakable  # a fixture
-from tests.overload.test_hostile_clients import until_held
-
-__all__ = ["breakable"]
+from tests.tokens import make_token
 
 ROUNDS = 5
 TURNS = 8
@@ -94,7 +91,7 @@ async def test_honest_p99_beside_a_thousand_half_sent_requests_and_bombs(here, t
                 for name, told in answers.items():
                     doing = harming(harms[name], door.port, token) if name in harms else None
                     if name == "half-sent":
-                        await until_held(door, 900)
+                        await door.until_held(900)
                     told.add(await call(honest, door.port, token, f"{name}-{number}"))
                     if doing is not None:
                         assert not doing.done(), "it has ended before those beside it"

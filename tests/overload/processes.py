@@ -21,12 +21,13 @@ from typing import Any
 
 import aiohttp
 import psutil
-from pydantic import SecretStr
 
 from services.settings import Settings, environment_name
+from tests.servers import plain
 
 HOUSES = ("ingest", "metrics", "billing")
 PATIENCE_SECONDS = 120.0  # where nothing is promised: a machine that others share may be slow
+HELD_SECONDS = 20.0
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     ["pytest", "tests.overload.wire", *(f"services.{house}.__main__" for house in HOUSES)]
@@ -66,6 +67,15 @@ class Service:
         """List its connections."""
         found: list[Any] = psutil.Process(self.pid).net_connections("tcp")
         return found
+
+    async def until_held(self, count: int) -> None:
+        """Wait until so many connections to it are open. Raises TimeoutError."""
+        async with asyncio.timeout(HELD_SECONDS):
+            while len([one for one in self.connections() if self._is_held(one)]) < count:  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.05)
+
+    def _is_held(self, one: Any) -> bool:
+        return bool(one.status == "ESTABLISHED" and one.laddr.port == self.port)
 
     async def answers(self, count: int, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until it has answered so many requests."""
@@ -117,12 +127,8 @@ def _serve(house: str, environment: dict[str, str], log: str, files: int) -> Non
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Name every setting, so that the service reads what the test meant and nothing else."""
-    named = {"PATH": os.environ["PATH"]}
-    for field in Settings.model_fields:
-        value = getattr(settings, field)
-        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-        named[environment_name(field)] = str(plain)
-    return named | {"TURNSHEET_LOG_FORMAT": "json"}
+    named = {environment_name(field): str(value) for field, value in plain(settings).items()}
+    return named | {"PATH": os.environ["PATH"], "TURNSHEET_LOG_FORMAT": "json"}
 
 
 @contextmanager

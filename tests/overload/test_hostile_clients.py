@@ -1,11 +1,10 @@
 """Half-sent requests and bombs: whoever holds connections or memory keeps no honest client out."""
 
-import asyncio
 from functools import partial
 
 from tests.overload import hostile, wire
-from tests.overload.conftest import make_token
 from tests.overload.processes import loads, service
+from tests.tokens import make_token
 
 MEBIBYTE = 2**20
 MEMORY_BYTES = 128 * MEBIBYTE
@@ -21,7 +20,7 @@ async def test_a_thousand_half_sent_requests_keep_no_honest_client_out(here, tmp
             before = door.memory_bytes()
             hold = partial(hostile.drip, connections=1_000, seconds=12, pause=1)
             holding = call(hold, door.port, token)
-            await until_held(door, 450)
+            await door.until_held(450)
             told = await call(
                 partial(wire.send_in_turn, clients=10, seconds=5, batch=5, pause=0.05),
                 door.port, token, "honest",
@@ -36,17 +35,6 @@ async def test_a_thousand_half_sent_requests_keep_no_honest_client_out(here, tmp
     assert grown < MEMORY_BYTES, f"{grown / MEBIBYTE:.0f} MiB"
     assert after < 100, "what was half sent is gone"
     assert "512 connections instead of 4096" in door.events("files_too_few")[0]["words"]
-
-
-async def until_held(door, count):
-    """Wait until the door holds so many connections."""
-    async with asyncio.timeout(20):
-        while len([one for one in door.connections() if is_at(door, one)]) < count:  # noqa: ASYNC110 (another process)
-            await asyncio.sleep(0.05)
-
-
-def is_at(door, one):
-    return one.status == "ESTABLISHED" and one.laddr.port == door.port
 
 
 async def test_bombs_are_refused_within_the_memory_and_honest_clients_are_served(here, tmp_path):

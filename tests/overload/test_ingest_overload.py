@@ -3,8 +3,9 @@
 from functools import partial
 
 from tests.overload import wire
-from tests.overload.conftest import logged_ids, make_token
+from tests.overload.conftest import logged_ids
 from tests.overload.processes import loads, service
+from tests.tokens import make_token
 
 BATCH = 100
 MEBIBYTE = 2**20

@@ -1,17 +1,15 @@
 """Clients that take an answer a byte at a time stop no consumer; a long fold stops no client."""
 
 import asyncio
-import time
 from functools import partial
 
-from services.folding import caught_up
-from services.kafka import log_ends
+from services.metrics.consumer import READING as METRICS
 from services.postgres import connect
 from tests.faults.pace import Pace
-from tests.log import DIRECTORY, entry, put
+from tests.log import DIRECTORY, applied, entry, put
 from tests.overload import hostile, wire
-from tests.overload.conftest import make_token
 from tests.overload.processes import loads, service
+from tests.tokens import make_token
 
 MEBIBYTE = 2**20
 LAG_SECONDS = 5.0
@@ -19,17 +17,6 @@ YEAR = (
     "/v1/firms/firm-1/metrics?from=2026-01-01&to=2027-01-01&granularity=day"
     "&metric=hours,hours_by_task_type,turnaround,throughput,slack&group_by=placement"
 )
-
-
-async def until_applied(settings, conn):
-    """Wait until everything on the log is applied; say how long that took."""
-    started = time.monotonic()
-    topics = [settings.topic(name) for name in ("directory", "time-events")]
-    ends = await log_ends(settings, topics)
-    async with asyncio.timeout(60):
-        while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's table)
-            await asyncio.sleep(0.02)
-    return time.monotonic() - started
 
 
 async def test_many_that_take_an_answer_a_byte_at_a_time_do_not_stop_the_consumer(here, tmp_path):
@@ -40,7 +27,7 @@ async def test_many_that_take_an_answer_a_byte_at_a_time_do_not_stop_the_consume
     with service("metrics", here, tmp_path / "log") as house:
         await house.ready()
         await put(here, [entry(f"first-{n}", 6) for n in range(100)])
-        await until_applied(here, conn)
+        await applied(here, METRICS, conn)
         async with loads(2) as call:
             before = house.memory_bytes()
             sip = partial(hostile.sip, path=YEAR, readers=40, seconds=8)
@@ -48,7 +35,7 @@ async def test_many_that_take_an_answer_a_byte_at_a_time_do_not_stop_the_consume
             await house.answers(5)
             for number in range(8):
                 await put(here, [entry(f"more-{number}-{n}", 6) for n in range(100)])
-                lags.append(await until_applied(here, conn))
+                lags.append(await applied(here, METRICS, conn))
             asked = await call(
                 partial(wire.ask_in_turn, clients=2, seconds=1, path="/v1/metric-definitions"),
                 house.port, token, "honest",
@@ -79,7 +66,7 @@ async def test_a_long_fold_leaves_the_api_its_turn(here, tmp_path):
             wire.ask_in_turn, clients=4, seconds=1, path="/v1/metric-definitions", pause=0.02
         )
         with service("metrics", here, tmp_path / "log") as house:
-            applying = asyncio.create_task(until_applied(here, conn))
+            applying = asyncio.create_task(applied(here, METRICS, conn))
             told, pace = wire.Told(), Pace()
             while not applying.done():
                 told.add(await call(ask, house.port, token, "honest"))

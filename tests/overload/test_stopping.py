@@ -4,9 +4,10 @@ import random
 
 from tests.log import DIRECTORY, put
 from tests.overload import wire
-from tests.overload.conftest import logged_ids, make_token
+from tests.overload.conftest import logged_ids
 from tests.overload.processes import loads
 from tests.overload.stops import BATCH, stop_under_load
+from tests.tokens import make_token
 
 STOPS = ("ingest", "ingest", "metrics", "ingest", "ingest", "billing") * 2
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from tests.wire import Answer, CutShort, Line
+
 NDJSON = "application/x-ndjson"
 BATCH_MEDIA = "application/cloudevents-batch+json"
 ANSWER_SECONDS = 40.0
@@ -45,53 +47,20 @@ class Told:
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
 
-@dataclass
-class Answer:
-    """An answer from the wire."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Line:
-    """One connection that sends requests, one after the other."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(self, sent: bytes) -> Answer:
-        """Send a whole request and read its answer. Raises OSError when there is none."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        try:
-            writer.write(sent)
-            answer = await read_answer(reader)
-        except asyncio.IncompleteReadError as error:
-            self.close()
-            raise ConnectionResetError from error
-        except BaseException:
-            self.close()
-            raise
-        if answer.headers.get("connection") == "close":
-            self.close()
-        return answer
-
-    def close(self) -> None:
-        """Forget the connection; the next request opens another."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+async def ask(line: Line, sent: bytes) -> Answer:
+    """Send a whole request and read its answer. Raises OSError when none came, or a part of one."""
+    try:
+        answer = await line.ask(sent)
+    except CutShort as error:
+        raise ConnectionResetError from error
+    if answer is None:
+        raise ConnectionResetError
+    return answer
 
 
-async def read_answer(reader: asyncio.StreamReader) -> Answer:
-    """Read one answer."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Answer(int(head[0].split(" ")[1]), headers, body)
+def line_to(port: int) -> Line:
+    """Make a connection that waits for its answers as long as a patient client does."""
+    return Line("127.0.0.1", port, ANSWER_SECONDS)
 
 
 def request(token: str, body: bytes, media: str = NDJSON, *more: str) -> bytes:
@@ -162,7 +131,7 @@ async def _send_steadily(
         if len(under_way) >= lines_max:
             told.unanswered += 1  # it would have to wait for a connection of its own
             continue
-        line = free.pop() if free else Line(port)
+        line = free.pop() if free else line_to(port)
         one = f"{name}-{number}"
         sent = request(token, entries(one, batch))
         task = asyncio.create_task(_send(line, sent, one, told, free))
@@ -172,7 +141,7 @@ async def _send_steadily(
     if under_way:
         await asyncio.wait(under_way)
     for line in free:
-        line.close()
+        await line.close()
     return told
 
 
@@ -180,8 +149,7 @@ async def _send(line: Line, sent: bytes, name: str, told: Told, free: list[Line]
     """Send one request and note its answer; say whether nobody is there any more."""
     started = time.monotonic()
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            answer = await line.ask(sent)
+        answer = await ask(line, sent)
     except OSError as error:
         told.statuses[0] += 1
         return isinstance(error, ConnectionRefusedError)
@@ -197,7 +165,7 @@ def note(told: Told, answer: Answer, name: str, seconds: float) -> None:
     told.seconds.append(seconds)
     if answer.status == 202:
         told.acknowledged.append(name)
-    elif answer.status in {429, 503} and "retry-after" not in answer.headers:
+    elif answer.status in {429, 503} and answer.header("retry-after") is None:
         told.without_retry += 1
 
 
@@ -235,7 +203,7 @@ async def _in_turn(
     started = time.monotonic()
 
     async def client(who: int) -> None:
-        line, number = Line(port), 0
+        line, number = line_to(port), 0
         while time.monotonic() - started < seconds:
             one = f"{name}-{who}-{number}"
             if await _send(line, make(one), one, told, []):
@@ -243,7 +211,7 @@ async def _in_turn(
             number += 1
             if pause:
                 await asyncio.sleep(pause)
-        line.close()
+        await line.close()
 
     await asyncio.gather(*(client(who) for who in range(clients)))
     told.took = time.monotonic() - started
