@@ -18,13 +18,16 @@ from tests import tally
 from tests.servers import VARIABLE
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+def _folder() -> Iterator[Path]:
     """A folder that Postgres's user can reach; the run's sweep would stop what is left in it."""
     made = Path(tempfile.mkdtemp(prefix="own-", dir=os.environ[VARIABLE]))
     made.chmod(0o711)
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+folder = pytest.fixture(_folder, name="folder")
+server_folder = pytest.fixture(_folder, scope="module", name="server_folder")
 
 
 @pytest.fixture
@@ -53,11 +56,3 @@ async def tally_house(settings: Settings) -> AsyncIterator[tally.TallyHouse]:
     await ensure_topics(settings)
     async with tally.tally_house(settings) as house:
         yield house
-
-
-@pytest.fixture(scope="module")
-def server_folder() -> Iterator[Path]:
-    """A folder for servers that the tests of a module share."""
-    made = Path(tempfile.mkdtemp(prefix="own-", dir=os.environ[VARIABLE]))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)

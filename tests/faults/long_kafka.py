@@ -12,14 +12,7 @@ import signal
 import pytest
 
 from services.kafka import admin_client
-from tests.faults.test_kafka_cluster import (
-    SLACK_SECONDS,
-    here,
-    leader_of,
-    load,
-    ready_again,
-    three_nodes,
-)
+from tests.faults.nodes import SLACK_SECONDS, here, leader_of, load, ready_again, three_nodes
 from tests.faults.trackers import PATIENCE_SECONDS
 
 ROUNDS = 8

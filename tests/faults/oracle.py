@@ -12,12 +12,13 @@ from schemas.periods import Month
 from services.billing import store as billing_store
 from services.billing.consumer import fold
 from services.billing.invoices import verify_chain
-from services.folding import load_directory, load_facts, rebuild
+from services.folding import load_directory, load_facts
 from services.metrics import store as metrics_store
 from services.postgres import Connection
 from tests.faults.clients import Ledger
 from tests.faults.workload import INVOICE_DATE, PERIOD, Workload
 from tests.faults.world import Installation, driver_connection
+from tests.log import insist_on_rebuild
 
 SERIES = f"INV-{INVOICE_DATE[:4]}"
 STUCK_SECONDS = 3
@@ -26,7 +27,6 @@ select encode(sha256(string_agg(concat_ws('|', firm_id, entry_id, placement_id, 
     (state::jsonb - 'last_received_at')::text, segments::text), '\n'
     order by firm_id, entry_id)::bytea), 'hex') from entry
 """
-REBUILD_TRIES = 5
 
 
 @dataclass
@@ -62,7 +62,7 @@ async def judge(world: Installation, work: Workload, ledger: Ledger) -> Verdict:
         await _judge_signs(verdict, metrics, billing)
         await _judge_invoices(verdict, billing)
         await _judge_transactions(verdict, world)
-        await asyncio.gather(_rebuild(metrics), _rebuild(billing))
+        await asyncio.gather(insist_on_rebuild(metrics), insist_on_rebuild(billing))
         await world.settle()
         again = await _hashes(metrics, billing)
         if again != before:
@@ -82,16 +82,6 @@ async def _hashes(metrics: Connection, billing: Connection) -> dict[str, str]:
 async def _books(billing: Connection) -> str:
     """Hash billing's entries but for the time of receiving: two worlds receive at other times."""
     return str(await billing.fetchval(BOOKS))
-
-
-async def _rebuild(conn: Connection) -> None:
-    for _ in range(REBUILD_TRIES):
-        try:
-            await rebuild(conn)
-        except asyncpg.DeadlockDetectedError:
-            continue  # a reader of several tables was in the way: do it again
-        return
-    raise AssertionError("a rebuild met a deadlock each time")
 
 
 async def _judge_facts(

@@ -11,10 +11,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from services.settings import Settings
 from tests.faults.failpoints import ROOT, Deed
+from tests.servers import plain
 
 START_SECONDS = 60
 
@@ -66,7 +65,7 @@ class ForkServer:
         self.write(
             request=number,
             role=role.partition("-")[0],
-            settings=_plain(settings),
+            settings=plain(settings),
             words=str(folder / f"{role}.log"),
             counts=str(folder / f"{role}-{number}.counts"),
             deeds=[list(deed) for deed in deeds],
@@ -108,15 +107,3 @@ async def fork_server() -> AsyncIterator[ForkServer]:
     finally:
         program.stdin.close()
         await program.wait()
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    """Write every setting: a process hears nothing of the environment of whoever runs this."""
-    return {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else _json(value)
-        for name, value in settings
-    }
-
-
-def _json(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

@@ -2,32 +2,10 @@
 
 import asyncio
 import signal
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 from services.kafka import log_ends
 from tests.log import DIRECTORY, entry, put
-from tests.tally import ARMED, REACHED, consuming, environment, until
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-@contextmanager
-def process(settings, folder):
-    """Run the test house as a program; its words are in `words.txt`."""
-    with (folder / "words.txt").open("w") as words:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "tests.tally"],
-            env=environment(settings, folder), cwd=ROOT, stdout=words, stderr=words,
-        )  # fmt: skip
-        try:
-            yield running
-        finally:
-            running.send_signal(signal.SIGCONT)
-            running.kill()
-            running.wait(10)
+from tests.tally import ARMED, REACHED, consuming, process, until
 
 
 async def settled_rows(tally_house, ids):

@@ -15,8 +15,8 @@ from services.log_health import Health
 from services.log_holds import HELD
 from services.log_reader import read_log
 from tests import tally
-from tests.faults.test_consumer import process
 from tests.log import DIRECTORY, entry, put
+from tests.tally import process
 
 SLACK_SECONDS = 1.0
 

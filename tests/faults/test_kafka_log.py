@@ -11,9 +11,8 @@ from services.log_health import Health
 from services.machine.embedded_kafka import new_kafka
 from tests import tally
 from tests.faults.cluster import SESSION_MILLISECONDS, run
-from tests.faults.test_consumer import process
 from tests.log import DIRECTORY, entry, put
-from tests.tally import until
+from tests.tally import process, until
 
 
 @pytest.fixture(scope="module")

@@ -1,39 +1,36 @@
 """A world: one installation with a database and topics of its own, its services real processes."""
 
 import asyncio
-import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 
 import asyncpg
-import psycopg
 from aiokafka.errors import KafkaError
-from psycopg import sql
 
 from schemas.periods import Month
 from services.billing import store
 from services.billing.books import Rate, Terms
+from services.billing.consumer import READING as BILLING
 from services.demo.delivery import make_tokens
 from services.demo.world import DESKS, ROLES, World
-from services.folding import caught_up
+from services.folding import Reading, caught_up
 from services.kafka import ensure_topics, log_ends
-from services.machine.operator_tokens import Operator
 from services.machine.ports import choose_port
+from services.metrics.consumer import READING as METRICS
 from services.postgres import Connection, House, Role, connect
 from services.settings import Settings
-from services.web.auth import NewToken, create_token
+from services.web.auth import Kind
 from tests.faults.failpoints import Counts, Deed
 from tests.faults.processes import ForkServer, Process
-from tests.servers import settings_of
+from tests.servers import fresh_database, settings_of
+from tests.tokens import make_token
 
-HOUSES: Mapping[House, tuple[str, ...]] = {
-    "metrics": ("directory", "task-events", "time-events"),
-    "billing": ("directory", "time-events"),
-}
+READINGS = (METRICS, BILLING)
+OFFICE: Mapping[Kind, str] = {"admin": "admin:agency", "finance": "finance:desk"}
 ROLES_OF_WORLD = ("ingest", "metrics", "billing", "worker")
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.05
@@ -191,13 +188,13 @@ class Installation:
     async def settle(self) -> None:
         """Wait until both houses have applied everything that is on the log."""
         async with asyncio.timeout(SETTLE_SECONDS):
-            await asyncio.gather(*(self._settle(house) for house in HOUSES))
+            await asyncio.gather(*(self._settle(reading) for reading in READINGS))
 
-    async def _settle(self, house: House) -> None:
-        ends = await self._log_ends([self.settings.topic(name) for name in HOUSES[house]])
+    async def _settle(self, reading: Reading) -> None:
+        ends = await self._log_ends([self.settings.topic(name) for name in reading.topics])
         while True:
             try:
-                return await self._await_caught_up(house, ends)
+                return await self._await_caught_up(reading.house, ends)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await asyncio.sleep(LOOK_SECONDS)  # the database is away: ask again
 
@@ -235,12 +232,10 @@ class Installation:
         return self.lives[role].settings.url(role)
 
 
-def make_settings(servers: Servers, database: str, folder: Path) -> Settings:
+def make_settings(servers: Servers, database_url: str, folder: Path) -> Settings:
     """Describe an installation of its own on some servers."""
-    url = servers.database_url.rpartition("/")[0] + f"/{database}"
-    return settings_of(url, servers.kafka, folder / "home").model_copy(
+    return settings_of(database_url, servers.kafka, folder / "home").model_copy(
         update={
-            "topic_prefix": f"{database}.",
             "topic_partitions": 2,
             "produce_deadline_seconds": DEADLINE_SECONDS,
             "consumer_session_seconds": 1.0,
@@ -254,42 +249,34 @@ async def installation(
     servers: Servers, folder: Path, fork: ForkServer, tell: Tell
 ) -> AsyncIterator[Installation]:
     """Make a world without services, and take it away again."""
-    database = f"w{secrets.token_hex(5)}"
     folder.mkdir(parents=True)  # noqa: ASYNC240 (one folder, before anything runs)
-    settings = make_settings(servers, database, folder)
-    await asyncio.to_thread(_make_database, servers, database)
-    world = Installation(settings, servers, folder, fork, tell)
+    async with _in_threads(fresh_database(servers.database_url, servers.template)) as url:
+        settings = make_settings(servers, url, folder)
+        world = Installation(settings, servers, folder, fork, tell)
+        try:
+            await ensure_topics(settings)
+            yield world
+        finally:
+            world.abandon()
+
+
+@asynccontextmanager
+async def _in_threads(waiting: AbstractContextManager[str]) -> AsyncIterator[str]:
+    """Enter and leave what waits for a server; the loop has other worlds to look after."""
+    entered = await asyncio.to_thread(waiting.__enter__)
     try:
-        await ensure_topics(settings)
-        yield world
+        yield entered
     finally:
-        world.abandon()
-        await asyncio.to_thread(_drop_database, servers, database)
-
-
-def _make_database(servers: Servers, name: str) -> None:
-    statement = sql.SQL("create database {} template {}")
-    with psycopg.connect(servers.database_url, autocommit=True) as conn:
-        conn.execute(statement.format(sql.Identifier(name), sql.Identifier(servers.template)))
-
-
-def _drop_database(servers: Servers, name: str) -> None:
-    statement = sql.SQL("drop database {} with (force)")
-    with psycopg.connect(servers.database_url, autocommit=True) as conn:
-        conn.execute(statement.format(sql.Identifier(name)))
+        await asyncio.to_thread(waiting.__exit__, None, None, None)
 
 
 async def found(settings: Settings, world: World) -> dict[str, str]:
     """Set what an agency has set before its first day: tokens, the rate card, terms."""
     tokens = await make_tokens(settings, world)
-    now = datetime.now(UTC)
-    conn = await driver_connection(settings, "identity")
-    for name, kind in (("admin:agency", "admin"), ("finance:desk", "finance")):
-        new = NewToken(name, kind, now + timedelta(days=1), None, ["*"], ["*"], ["*"])  # type: ignore[arg-type]  # two kinds
-        tokens[name] = await create_token(
-            conn, settings.token_pepper, new, actor=Operator(), now=now
+    for kind, name in OFFICE.items():
+        tokens[name] = await make_token(
+            settings, kind, principal_id=name, firms=["*"], placements=["*"], sources=["*"]
         )
-    await conn.close()
     office = await driver_connection(settings, "billing", "office")
     async with office.transaction():
         for number, (country, role) in enumerate(
