@@ -20,7 +20,7 @@ from services.machine.embedded_postgres import new_postgres
 from services.machine.ports import choose_port
 from services.migrations import migrate
 from services.settings import CHOSEN, Settings, write_private
-from tests.servers import prepare, stop
+from tests.servers import prepare, stop, with_ports
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS = Path(__file__).parent / "peers"
@@ -91,19 +91,15 @@ def servers(**given: Any) -> Iterator[Settings]:
         with ThreadPoolExecutor() as pool:
             for started in [pool.submit(postgres.start), pool.submit(kafka.start)]:
                 started.result()
-        taken: set[int] = set()
-        ports = {}
-        for name in ("ingest", "metrics", "billing"):
-            for kind in ("port", "ops_port"):
-                ports[f"{name}_{kind}"] = choose_port("127.0.0.1", 0, frozenset(taken))
-                taken.add(ports[f"{name}_{kind}"])
-        settings = Settings(
-            database_url=postgres.url,
-            kafka_bootstrap_servers=kafka.bootstrap_servers,
-            home=folder / "home",
-            database_role_password="role-password-of-the-bench",
-            token_pepper="pepper-of-the-bench",
-            **(ports | given),
+        settings = with_ports(
+            Settings(
+                database_url=postgres.url,
+                kafka_bootstrap_servers=kafka.bootstrap_servers,
+                home=folder / "home",
+                database_role_password="role-password-of-the-bench",
+                token_pepper="pepper-of-the-bench",
+                **given,
+            )
         )
         migrate(settings)
         yield settings

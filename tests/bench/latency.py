@@ -66,7 +66,7 @@ def run(ground: Ground) -> Iterator[Figure]:
         way = Way(ground, settings, ingest, metrics, load, tokens, watched)
         began = time.perf_counter()
         _send(way, others[:count])
-        asyncio.run(until_applied(settings, metrics, "metrics", METRICS.topics))
+        asyncio.run(until_applied(settings, metrics, METRICS))
         capacity = count / (time.perf_counter() - began)
         ground.say(f"latency: {capacity:.0f} single events a second from POST to row")
         yield from _measure(way, others[count:middle], capacity, 0.5)

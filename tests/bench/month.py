@@ -21,9 +21,11 @@ from services.machine.operator_tokens import ensure_operator_tokens
 from services.settings import Settings
 from services.terminal import err
 from tests.bench.ground import ROOT, Ground, Process, house
-from tests.bench.multiply import empty, multiply, renamed, tell, until_applied
+from tests.bench.multiply import empty, multiply, renamed, until_applied
 from tests.bench.report import Figure, compare, turned
 from tests.bench.workload import month
+from tests.log import put_sent
+from tests.servers import plain
 
 REFERENCE = """
 insert into billing.rate (firm_id, rate_id, placement_id, country, role, phase, currency, rate_e4,
@@ -55,12 +57,13 @@ def run(ground: Ground) -> Iterator[Figure]:
     work = month(1)
     late = _pick_late(work)
     asyncio.run(ensure_topics(settings))
-    asyncio.run(tell(settings, [*work.directory, *(one for one in work.events if one not in late)]))
+    in_time = (one for one in work.events if one not in late)
+    asyncio.run(put_sent(settings, [*work.directory, *in_time]))
     asyncio.run(empty(settings, "billing"))
     asyncio.run(ensure_operator_tokens(settings))
     with house("billing", settings) as process:
         ground.say("month: the consumer folds one firm")
-        asyncio.run(until_applied(settings, process, "billing", BILLING.topics))
+        asyncio.run(until_applied(settings, process, BILLING))
         asyncio.run(multiply(ground, settings, "billing", firms))
         with psycopg.connect(settings.database_url, autocommit=True) as conn:
             conn.execute(REFERENCE)
@@ -188,8 +191,8 @@ def _find_late(books: Books, work: Workload, late: Sequence[Sent], firms: int) -
     half = (firms - 1) // 2
     told = [renamed(one, number) for number in range(2, half + 2) for one in late]
     books.ground.say(f"month: telling {len(told):,} late entries")
-    asyncio.run(tell(books.settings, told))
-    asyncio.run(until_applied(books.settings, books.process, "billing", BILLING.topics))
+    asyncio.run(put_sent(books.settings, told))
+    asyncio.run(until_applied(books.settings, books.process, BILLING))
     halves = {"late entries": 2, "nothing new": half + 2}
     for number in range(books.ground.rounds):
         for name in turned(list(halves), number):
@@ -256,12 +259,7 @@ class _Workers:
         for one in self._started:
             assert one.stdin is not None
             assert one.stdout is not None
-            secret = {
-                name: getattr(settings, name).get_secret_value()
-                for name in ("token_pepper", "database_role_password")
-            }
-            told = settings.model_dump_json(exclude=set(secret))
-            one.stdin.write(f"{told}\n{secret['database_role_password']}\n".encode())
+            one.stdin.write(json.dumps(plain(settings)).encode() + b"\n")
             one.stdin.flush()
             one.stdout.readline()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import sys
 
 from services.billing.jobs import work
@@ -14,8 +15,7 @@ async def _work(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    told = Settings.model_validate_json(sys.stdin.readline())
-    password = sys.stdin.readline().strip()
+    told = json.loads(sys.stdin.readline())
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
-    asyncio.run(_work(Settings(**(told.model_dump() | {"database_role_password": password}))))
+    asyncio.run(_work(Settings(**told)))

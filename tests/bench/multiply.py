@@ -1,19 +1,16 @@
 """Many firms out of one: a month that a real consumer folded, copied under other names."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import asyncpg
 
 from services.demo.workload import Sent
-from services.folding import caught_up, rebuild
-from services.kafka import log_ends
-from services.postgres import House, connect
-from services.producer import Producer, Record
+from services.folding import Reading, rebuild
+from services.postgres import House
 from services.settings import Settings
 from tests.bench.ground import Ground, Process
-from tests.log import placed
+from tests.log import applied
 
 TABLES = {
     "billing": ("fact", "entity", "firm", "placement", "entry"),
@@ -29,6 +26,7 @@ TABLES = {
     ),
 }
 FIRMS_A_STEP = 200
+APPLIED_SECONDS = 3_600  # a process that has ended is noticed long before
 # The ids of firms, placements and assistants differ from firm to firm, wherever they are named.
 RENAMED = """
 create schema if not exists bench;
@@ -37,19 +35,6 @@ create or replace function bench.renamed(said text, n int) returns text language
                            'pl-000', 'pl-' || n || '-000'), 'as-000', 'as-' || n || '-000')
 $$;
 """
-
-
-async def tell(settings: Settings, sent: Iterable[Sent]) -> None:
-    """Put events on the topics, as ingest would."""
-    groups: dict[str, list[Record]] = {}
-    for one in sent:
-        topic, made = placed(one.body, one.principal)
-        groups.setdefault(settings.topic(topic), []).append(made)
-    async with Producer(settings) as producer:
-        await producer.wait_connected()
-        for topic, records in groups.items():
-            for first in range(0, len(records), 2_000):
-                await producer.produce(topic, records[first : first + 2_000], 10)
 
 
 def renamed(sent: Sent, number: int) -> Sent:
@@ -80,16 +65,16 @@ async def empty(settings: Settings, house: House) -> None:
     await owner.close()
 
 
-async def until_applied(
-    settings: Settings, process: Process, house: House, topics: tuple[str, ...]
-) -> None:
-    """Return when a house, which runs as `process`, has applied all there is."""
-    ends = await log_ends(settings, [settings.topic(name) for name in topics])
-    conn = await connect(settings, house, "writer")
-    while not await caught_up(conn, ends):
+async def until_applied(settings: Settings, process: Process, reading: Reading) -> None:
+    """Return when a house, which runs as `process`, has applied all there is.
+
+    Raises RuntimeError when the process has ended.
+    """
+    applying = asyncio.create_task(applied(settings, reading, seconds=APPLIED_SECONDS))
+    while not applying.done():
         process.check_alive()
-        await asyncio.sleep(0.05)
-    await conn.close()
+        await asyncio.wait({applying}, timeout=1)
+    await applying
 
 
 async def multiply(ground: Ground, settings: Settings, house: House, firms: int) -> None:

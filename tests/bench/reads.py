@@ -3,20 +3,20 @@
 import asyncio
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from services.kafka import ensure_topics
-from services.machine.operator_tokens import Operator
 from services.metrics.consumer import READING as METRICS
 from services.postgres import connect
 from services.settings import Settings
-from services.web.auth import NewToken, create_token
 from tests.bench.ground import Ground, Process, house
 from tests.bench.load import Load, check_answers, get, write_requests
-from tests.bench.multiply import empty, multiply, tell, until_applied
+from tests.bench.multiply import empty, multiply, until_applied
 from tests.bench.report import Figure
 from tests.bench.workload import month
+from tests.log import put_sent
+from tests.tokens import make_token
 
 ASKED_FIRMS = 20
 GOAL_MILLISECONDS = 20
@@ -29,11 +29,11 @@ def run(ground: Ground) -> Iterator[Figure]:
     )
     work = month(1)
     asyncio.run(ensure_topics(settings))
-    asyncio.run(tell(settings, [*work.directory, *work.events]))
+    asyncio.run(put_sent(settings, [*work.directory, *work.events]))
     asyncio.run(empty(settings, "metrics"))
     with house("metrics", settings) as process, Load() as load:
         ground.say("reads: the consumer folds one firm")
-        asyncio.run(until_applied(settings, process, "metrics", METRICS.topics))
+        asyncio.run(until_applied(settings, process, METRICS))
         each = asyncio.run(_count(settings))
         wanted = 1_000 if ground.quick else 10_000_000 if ground.long else 1_000_000
         firms = max(math.ceil(wanted / each), 2)
@@ -51,19 +51,14 @@ async def _count(settings: Settings) -> int:
 
 async def _tokens(settings: Settings, firms: int) -> dict[str, str]:
     """Make a token for each of some firms, spread over all."""
-    conn = await connect(settings, "identity", "writer")
-    now = datetime.now(UTC)
-    found: dict[str, str] = {}
-    for number in range(2, firms + 1, max(firms // ASKED_FIRMS, 1)):
-        firm_id = f"firm-001.{number}"
-        new = NewToken(
-            f"firm:{firm_id}", "firm", now + timedelta(days=1), None, [firm_id], ["*"], ["*"]
+    asked = range(2, firms + 1, max(firms // ASKED_FIRMS, 1))
+    return {
+        firm_id: await make_token(
+            settings, "firm", principal_id=f"firm:{firm_id}", firms=[firm_id],
+            placements=["*"], sources=["*"],
         )
-        found[firm_id] = await create_token(
-            conn, settings.token_pepper, new, actor=Operator(), now=now
-        )
-    await conn.close()
-    return found
+        for firm_id in (f"firm-001.{number}" for number in asked)
+    }  # fmt: skip
 
 
 def _asked() -> dict[str, str]:

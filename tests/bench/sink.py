@@ -26,9 +26,10 @@ from services.postgres import connect
 from services.producer import BATCH_BYTES_MAX, Producer, Record
 from services.settings import Settings
 from tests.bench.ground import PEERS, Ground
-from tests.bench.multiply import empty, tell
+from tests.bench.multiply import empty
 from tests.bench.report import Figure, combined, compare, turned
 from tests.bench.workload import month
+from tests.log import put_sent
 
 UNIT = "events/s"
 POLL = 2_000
@@ -126,7 +127,7 @@ async def _fill(ground: Ground, settings: Settings) -> Sizes:
     """Put a month on topics of its own."""
     await ensure_topics(settings)
     work = month(2 if ground.quick else 12)
-    await tell(settings, [*work.directory, *work.events])
+    await put_sent(settings, [*work.directory, *work.events])
     return Sizes(len(work.directory), len(work.events))
 
 

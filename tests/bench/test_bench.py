@@ -4,21 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from services.machine.ports import choose_port
 from tests.bench import ingest, latency, month, reads, sink
 from tests.bench.ground import Ground
-
-PORTS = [
-    f"{name}_{kind}" for name in ("ingest", "metrics", "billing") for kind in ("port", "ops_port")
-]
+from tests.servers import with_ports
 
 
 @pytest.fixture
 def ground(settings, tmp_path) -> Ground:
-    chosen: dict[str, int] = {}
-    for name in PORTS:
-        chosen[name] = choose_port("127.0.0.1", 0, frozenset(chosen.values()))
-    own = settings.model_copy(update={**chosen, "topic_partitions": 3})
+    own = with_ports(settings).model_copy(update={"topic_partitions": 3})
     return Ground(own, tmp_path, rounds=1, quick=True, say=print, peers=Path("no-peers-here"))
 
 
