@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.envelope import EVENT_BYTES_MAX, Envelope, Unreadable, read_event, read_events_at_once
+from schemas.envelope import Envelope, Unreadable, read_event, read_events_at_once
 from schemas.events import EntityKey, entity_of
 from schemas.fields import EventId, Source
 from schemas.instants import instant_text
@@ -22,6 +22,7 @@ from services.ingest.admission import (
 )
 from services.ingest.batches import STRUCTURED, Item
 
+_COSTLY: Final = {"event_too_large", "too_many_values"}  # of these no name is looked for
 _SOURCE: Final = TypeAdapter[str](Source)
 _EVENT_ID: Final = TypeAdapter[str](EventId)
 
@@ -72,13 +73,12 @@ def _read_each(items: Iterable[Item], first: int) -> Iterator[Taken | Refused]:
         try:
             yield Taken(place, item, read_event(item))
         except Unreadable as error:
-            yield Refused(place, *_name(item), *error.refusal)
+            names = (None, None) if error.refusal.code in _COSTLY else _name(item)
+            yield Refused(place, *names, *error.refusal)
 
 
 def _name(raw: bytes) -> tuple[str | None, str | None]:
     """Say source and id of an event that breaks a rule, where they break none themselves."""
-    if len(raw) > EVENT_BYTES_MAX:  # not worth the time that it takes to look
-        return None, None
     try:
         content = parse(raw)
     except Unreadable:
