@@ -165,11 +165,15 @@ async def _read(request: web.Request, body: bytes) -> list[Taken | Refused]:
     media, headers = request.content_type, request.headers.items()
     is_large = len(body) > SLICE_BYTES
     async with request.app[LARGE] if is_large else nullcontext():
-        parts = guess(body) if media == BATCH else None
+        loop = asyncio.get_running_loop()
+        parts = None
+        if media == BATCH and is_large:
+            parts = await loop.run_in_executor(request.app[SPLITTER], guess, body)
+        elif media == BATCH:
+            parts = guess(body)
         if parts and (read := await _in_slices(request, parts, read_at_once)) is not None:
             return read
         if is_large:
-            loop = asyncio.get_running_loop()
             items = await loop.run_in_executor(request.app[SPLITTER], split, media, headers, body)
         else:
             items = split(media, headers, body)
