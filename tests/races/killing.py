@@ -27,6 +27,15 @@ class Told:
     firms: int = 0
 
 
+@dataclass
+class _Hunted:
+    """A worker, and the seconds that it may live from when it has reached the database."""
+
+    worker: Worker
+    life: float
+    ends: float | None = None
+
+
 async def kill_runs(billing: Billing, firm_count: int, kills: int, seed: int) -> Told:
     """Kill workers of one run after the other, so often; each equals the undisturbed one."""
     await settle_crowd(billing, firm_count, entry_count=6)
@@ -52,20 +61,22 @@ async def kill_runs(billing: Billing, firm_count: int, kills: int, seed: int) ->
 async def _hunt(billing: Billing, conn, run_id: str, kills: int, rng: Random, told: Told) -> None:
     """Keep workers on a run until it is done, and kill each after a while."""
     loop = asyncio.get_running_loop()
-    crowd: list[tuple[float, Worker]] = []
+    crowd: list[_Hunted] = []
     try:
         async with asyncio.timeout(240):
             while not await is_done(conn, run_id):
                 while len(crowd) < WORKERS:
                     life = rng.uniform(*LIFE_SECONDS) if told.kills < kills else 240
-                    crowd.append((loop.time() + life, Worker(billing.settings)))
-                ends, worker = min(crowd, key=lambda one: one[0])
-                await asyncio.sleep(min(max(ends - loop.time(), 0), 0.02))
-                if loop.time() >= ends:
-                    crowd.remove((ends, worker))
-                    busy = await conn.fetchval(BUSY, worker.ports())
-                    worker.kill()
-                    told.kills += busy and not await is_done(conn, run_id)
+                    crowd.append(_Hunted(Worker(billing.settings), life))
+                await asyncio.sleep(0.01)
+                for one in list(crowd):
+                    if one.ends is None and one.worker.ports():
+                        one.ends = loop.time() + one.life
+                    if one.ends is not None and loop.time() >= one.ends:
+                        crowd.remove(one)
+                        busy = await conn.fetchval(BUSY, one.worker.ports())
+                        one.worker.kill()
+                        told.kills += busy and not await is_done(conn, run_id)
     finally:
-        for _, worker in crowd:
-            worker.kill()
+        for one in crowd:
+            one.worker.kill()
