@@ -1,7 +1,7 @@
 """Invoices: listed, shown, approved, issued, explained."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -123,22 +123,23 @@ def _issued(row: asyncpg.Record) -> Document:
 
 async def approve_invoice(request: web.Request) -> web.StreamResponse:
     """Approve a draft."""
-    request_key(request)
-    invoice_id = request.match_info["invoice"]
-    async with office(request, "approve_invoice", invoice_id) as conn:
-        row = await find(conn, invoice_id)
-        await jobs.approve(conn, row, actor=principal_of(request).id)
-        body = invoice_out(await find(conn, row["invoice_id"]))
-    return json_response(request, body)
+    return await _decided(request, "approve_invoice", jobs.approve)
 
 
 async def withdraw_invoice(request: web.Request) -> web.StreamResponse:
     """Take an approval back: a new run may then replace the draft."""
+    return await _decided(request, "withdraw_invoice", jobs.withdraw)
+
+
+async def _decided(
+    request: web.Request, action: str, decide: Callable[..., Awaitable[None]]
+) -> web.StreamResponse:
+    """Let a decision about an invoice be made, and show the invoice after it."""
     request_key(request)
     invoice_id = request.match_info["invoice"]
-    async with office(request, "withdraw_invoice", invoice_id) as conn:
+    async with office(request, action, invoice_id) as conn:
         row = await find(conn, invoice_id)
-        await jobs.withdraw(conn, row, actor=principal_of(request).id)
+        await decide(conn, row, actor=principal_of(request).id)
         body = invoice_out(await find(conn, row["invoice_id"]))
     return json_response(request, body)
 
