@@ -12,8 +12,8 @@ import signal
 import pytest
 
 from services.kafka import admin_client
-from tests.faults.nodes import SLACK_SECONDS, here, leader_of, load, ready_again, three_nodes
-from tests.faults.trackers import PATIENCE_SECONDS
+from tests.faults.nodes import here, leader_of, load, ready_again, three_nodes
+from tests.faults.trackers import PATIENCE_SECONDS, SLACK_SECONDS
 
 ROUNDS = 8
 FROZEN_SECONDS = (5, 60)  # one of the two freezes of a shuffle is long, by turns

@@ -12,7 +12,6 @@ from services.log_reader import REQUEST_MILLISECONDS
 from services.postgres import connect
 from tests.faults.nodes import (
     HEAL_SECONDS,
-    SLACK_SECONDS,
     here,
     leader_of,
     load,
@@ -20,7 +19,7 @@ from tests.faults.nodes import (
     three_nodes,
 )
 from tests.faults.pace import Pace
-from tests.faults.trackers import PATIENCE_SECONDS
+from tests.faults.trackers import PATIENCE_SECONDS, SLACK_SECONDS
 
 __all__ = ["here", "three_nodes"]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from services.producer import OutcomeUnknown, Overloaded, Producer
 from services.settings import Settings
@@ -10,6 +11,7 @@ from tests.faults.pace import Pace
 from tests.log import entry, record
 
 PATIENCE_SECONDS = 100.0  # where nothing is promised
+SLACK_SECONDS = 1.0  # beyond a promise
 
 
 class Tracker:
@@ -61,3 +63,9 @@ class Tracker:
         """Wait until so many more sendings were answered with "unknown"."""
         wanted = self.unknown + count
         await tally.until(lambda: self.unknown >= wanted, PATIENCE_SECONDS)
+
+    def compare(self, rows: Mapping[str, tuple[int, str | None]]) -> None:
+        """Assert that all was answered in time, and that it has one effect if acknowledged."""
+        assert self.latest_seconds < SLACK_SECONDS
+        assert set(rows) == set(self.acknowledged)
+        assert set(rows.values()) == {(1, "PH")}
