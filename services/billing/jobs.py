@@ -315,15 +315,14 @@ def _is_out_of_order(made: Draft) -> bool:
 
 # Approving and issuing
 
+_REFUSALS = {"draft": "not_a_draft", "approved": "not_approved"}
+
 
 async def approve(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> None:
     """Approve a draft, in the caller's transaction. Raises Problem 409."""
-    row = await conn.fetchrow(SQL.lock_invoice, invoice["firm_id"], invoice["invoice_id"])
-    assert row is not None
-    if row["state"] == "approved":
+    row = await _lock(conn, invoice["firm_id"], invoice["invoice_id"], "draft", "approved")
+    if row is None:
         return
-    if row["state"] != "draft":
-        raise Problem(409, "not_a_draft", f"This invoice is {row['state']}")
     if blocked := json.loads(row["blocked"]):
         said = "; ".join(f"{b['code']}: {b['detail']}" for b in blocked)
         raise Problem(409, "draft_blocked", f"Not to be approved: {said}")
@@ -337,12 +336,9 @@ async def approve(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> N
 
 async def withdraw(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> None:
     """Make an approved invoice a draft again, in the caller's transaction. Raises Problem 409."""
-    row = await conn.fetchrow(SQL.lock_invoice, invoice["firm_id"], invoice["invoice_id"])
-    assert row is not None
-    if row["state"] == "draft":
+    row = await _lock(conn, invoice["firm_id"], invoice["invoice_id"], "approved", "draft")
+    if row is None:
         return
-    if row["state"] != "approved":
-        raise Problem(409, "not_approved", f"This invoice is {row['state']}")
     await conn.execute(SQL.withdraw_approval, row["firm_id"], row["invoice_id"])
     await append_audit(
         conn, Actor(actor), "withdraw_approval", subject=row["invoice_id"], firm_id=row["firm_id"]
@@ -362,12 +358,9 @@ async def issue(
     await conn.execute(SQL.lock_books, firm_id)
     await conn.execute(SQL.lock_series, series)
     # failpoint issue.series_locked
-    row = await conn.fetchrow(SQL.lock_invoice, firm_id, invoice_id)
-    assert row is not None
-    if row["state"] == "issued":
+    row = await _lock(conn, firm_id, invoice_id, "approved", "issued")
+    if row is None:
         return
-    if row["state"] != "approved":
-        raise Problem(409, "not_approved", f"This invoice is {row['state']}")
     await _recheck(conn, firm_id, row["run_id"])
     if issued_digest(await store.load_issued(conn, firm_id)) != row["issued_digest"]:
         raise Problem(409, "books_moved_on", MOVED_ON)
@@ -388,6 +381,22 @@ async def issue(
         details={"sha256": frozen.sha256},
     )  # fmt: skip
     # failpoint issue.settled
+
+
+async def _lock(
+    conn: Connection, firm_id: str, invoice_id: str, state: str, wanted: str
+) -> asyncpg.Record | None:
+    """Lock an invoice of one state that is to get another; None when it has that already.
+
+    Raises Problem 409 when it has a third one.
+    """
+    row = await conn.fetchrow(SQL.lock_invoice, firm_id, invoice_id)
+    assert row is not None
+    if row["state"] == wanted:
+        return None
+    if row["state"] != state:
+        raise Problem(409, _REFUSALS[state], f"This invoice is {row['state']}")
+    return row
 
 
 async def _recheck(conn: Connection, firm_id: str, run_id: str) -> None:

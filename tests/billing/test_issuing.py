@@ -81,6 +81,21 @@ async def test_an_approval_is_taken_back_until_it_is_issued(billing: Billing):
     await billing.call("POST", f"{path}/withdraw", status=409)
 
 
+async def test_an_invoice_goes_one_step_at_a_time(billing: Billing):
+    await two_firms(billing)
+    drafted = firms_of(await billing.run("2026-07"))["firm-1"]["invoice_id"]
+    path = f"/v1/invoices/{drafted}"
+    refused = await billing.call("POST", f"{path}/issue", DATE, status=409)
+    assert (refused["code"], refused["title"]) == ("not_approved", "This invoice is draft")
+    for _ in range(2):
+        assert (await billing.call("POST", f"{path}/approve"))["state"] == "approved"
+    for _ in range(2):
+        assert (await billing.call("POST", f"{path}/issue", DATE))["number"] == "INV-2026-000001"
+    for step, code in (("approve", "not_a_draft"), ("withdraw", "not_approved")):
+        refused = await billing.call("POST", f"{path}/{step}", status=409)
+        assert (refused["code"], refused["title"]) == (code, "This invoice is issued")
+
+
 async def test_what_was_drafted_beside_a_settled_month_is_over(billing: Billing):
     """A draft that is made after its month was settled is never approved."""
     await two_firms(billing)
