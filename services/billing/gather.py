@@ -52,7 +52,7 @@ async def gather(
         entries=(),
         approvals=await store.load_approvals(conn, firm_id, instant),
         issued=await store.load_issued(conn, firm_id, instant),
-        settled=await _settled(conn, firm_id, instant),
+        settled=await _settled(conn, firm_id, directory, instant),
         other_spans=tuple(other_spans),
         other_days=other_days,
     )
@@ -75,15 +75,24 @@ async def gather(
     return replace(books, entries=tuple(marked)), sifted
 
 
-async def _settled(conn: Connection, firm_id: str, instant: datetime) -> dict[Month, Reference]:
-    """Read what each month that was settled up to an instant was settled by."""
+async def _settled(
+    conn: Connection, firm_id: str, today: Directory, instant: datetime
+) -> dict[Month, Reference]:
+    """Read what each month that was settled up to an instant was settled by.
+
+    Where a settled cut lies in a log that is gone, what its directory was cannot be told from the
+    new log's positions: today's stands for it.
+    """
     months = await store.load_settled(conn, firm_id, instant)
     facts = await _load_directory_facts(conn, firm_id) if months else {}
     return {
         month: await _reference(
-            conn, firm_id, _fold_directory(facts, pinned), pinned.instant or instant
+            conn,
+            firm_id,
+            _fold_directory(facts, cut) if same else today,
+            cut.instant or instant,
         )
-        for month, pinned in months
+        for month, cut, same in months
     }
 
 

@@ -140,8 +140,12 @@ where firm_id = $1 and i.state = 'issued' and ($2::timestamptz is null or s.deci
 order by period;
 
 -- name: load_settled
--- The months that were settled up to an instant, with the cut of the run that settled each.
-select s.period, r.ends, r.instant from settlement s join run r using (run_id)
+-- The months that were settled up to an instant, with the cut of the run that settled each, and
+-- whether its positions are those of the topics that are read now.
+select s.period, r.ends, r.instant, not exists (
+    select 1 from jsonb_each_text(r.topic_ids) pinned (topic, id)
+    join consumer_offset o using (topic) where o.topic_id <> pinned.id::uuid) as same
+from settlement s join run r using (run_id)
 where s.firm_id = $1 and s.decided_at <= $2 order by s.period;
 
 -- name: list_firms

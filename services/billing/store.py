@@ -333,12 +333,21 @@ def _document(body: bytes) -> Document:
     return document
 
 
-async def load_settled(
-    conn: Connection, firm_id: str, instant: datetime
-) -> list[tuple[Month, Cut]]:
-    """Load the months settled up to an instant, with the cut of the run that settled each."""
+class Settled(NamedTuple):
+    """A settled month, with the cut of the run that settled it; `same`: of the logs read now."""
+
+    month: Month
+    cut: Cut
+    same: bool
+
+
+async def load_settled(conn: Connection, firm_id: str, instant: datetime) -> list[Settled]:
+    """Load the months settled up to an instant."""
     rows = await conn.fetch(SQL.load_settled, firm_id, instant)
-    return [(Month.of(r["period"]), cut_of(r["ends"], r["instant"])) for r in rows]
+    return [
+        Settled(Month.of(row["period"]), cut_of(row["ends"], row["instant"]), row["same"])
+        for row in rows
+    ]
 
 
 def cut_of(ends: str, instant: datetime) -> Cut:

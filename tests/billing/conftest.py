@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
@@ -101,3 +102,11 @@ async def billing(settings: Settings) -> AsyncIterator[Billing]:
         await house.call("PUT", "/v1/firms/firm-1/billing-terms", terms)
         yield house
     await server.close()
+
+
+@pytest.fixture
+async def owner(billing: Billing) -> AsyncIterator[asyncpg.Connection]:
+    """The database as its owner, who may change what no house may."""
+    conn = await asyncpg.connect(billing.settings.database_url)
+    yield conn
+    await conn.close()

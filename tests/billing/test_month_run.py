@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from services.billing import store
 from services.billing.invoices import verify_chain
 from services.billing.store import SQL
@@ -63,6 +65,27 @@ async def test_late_and_amended_work_lands_on_the_next_month_with_its_reference(
         "45.75", "53.38", "7.63",
     )  # fmt: skip
     assert line["original"] == {"number": "INV-2026-000001", "line_number": 1}
+
+
+@pytest.mark.parametrize(("gone", "amount"), [(False, "15.25"), (True, "9.00")])
+async def test_late_work_of_a_month_settled_on_a_log_that_is_gone_is_priced_as_of_today(
+    billing, owner, gone, amount
+):
+    """Positions of another log say nothing of what was known: rates and terms still do."""
+    card = {"country": "MX", "role": "legal_assistant", "rate": "9", "valid_from": "2026-01-01"}
+    await billing.call("PUT", "/v1/rate-cards", card)
+    await put(billing.settings, [entry("a", 180)])
+    await billing.run_and_issue("2026-07", "2026-08-05")
+    backdated = {"firm_id": "firm-1", "placement_id": "pl-1", "country": "MX",
+                 "effective_date": "2026-07-01"}  # fmt: skip
+    await put(billing.settings, [event("placement.country_changed", "d9", backdated)], "admin:a")
+    if gone:
+        await owner.execute("""update billing.run
+            set topic_ids = (select json_object_agg(key, gen_random_uuid())
+                             from jsonb_each(topic_ids))""")
+    await put(billing.settings, [entry("late", 60, at=600)])
+    report = (await billing.run("2026-08", dry_run=True))["firms"][0]["report"]
+    assert [line["amount"]["amount"] for line in report["lines"]] == [amount]
 
 
 async def test_what_comes_after_the_pin_does_not_count(billing):

@@ -1,5 +1,5 @@
-"""What the races borrow: a running billing house."""
+"""What the races borrow: a running billing house, and its database as the owner."""
 
-from tests.billing.conftest import billing
+from tests.billing.conftest import billing, owner
 
-__all__ = ["billing"]
+__all__ = ["billing", "owner"]

@@ -2,7 +2,6 @@
 
 import json
 
-import asyncpg
 import pytest
 from aiohttp.test_utils import TestServer
 
@@ -14,13 +13,6 @@ from tests.log import DIRECTORY, amended, entry, event, of_firm, put, voided
 from tests.races.replays import replayed, same
 
 SINCE = {"firm_id": "firm-1", "placement_id": "pl-1", "effective_date": "2026-07-01"}
-
-
-@pytest.fixture
-async def owner(billing):
-    conn = await asyncpg.connect(billing.settings.database_url)
-    yield conn
-    await conn.close()
 
 
 async def change_everything(billing):

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import asyncpg
 import pytest
 
 from services.billing import jobs
@@ -39,13 +38,6 @@ DECISIONS = {
     ),
     "settlement": ("POST", "/v1/invoices/{}/issue", {"invoice_date": "2026-08-05"}),
 }
-
-
-@pytest.fixture
-async def owner(billing):
-    conn = await asyncpg.connect(billing.settings.database_url)
-    yield conn
-    await conn.close()
 
 
 async def two_firms(billing):
