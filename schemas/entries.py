@@ -73,24 +73,50 @@ def fold_entry(facts: Iterable[Fact], cut: Cut | None = None) -> Entry | None:
 
     A timer and a recording are revision 0, the recording before the timer; an amendment and a void
     name their own; the highest applies. An entry stays with the placement that its lowest revision
-    names; what names another one is not applied.
+    named first; what names another one is not applied.
     """
     stood = standing(facts, cut)
     if not stood.facts:
         return None
-    contents, anomalies = _contents(stood.facts)
-    placement_id = _names(contents[min(contents)][0]).placement_id
-    applied = {
-        revision: [content for content in found if _names(content).placement_id == placement_id]
-        for revision, found in contents.items()
-    }
-    revision = max(number for number, found in applied.items() if found)
-    content = applied[revision][0]
+    placement_id = _placement(stood.facts)
+    own, others = [], set()
+    for fact in stood.facts:
+        if _data(fact).placement_id == placement_id:
+            own.append(fact)
+        else:
+            others.add(_anomaly("other_placement", fact))
+    contents, anomalies = _contents(own)
+    revision = max(contents)
+    content = contents[revision][0]
     entry = _entry(revision, content)
-    anomalies.update(stood.anomalies, _oddities(contents, placement_id))
+    anomalies.update(stood.anomalies, others, _oddities(contents))
     if entry.started_at and entry.ended_at and entry.ended_at < entry.started_at:
         anomalies.add(_anomaly("ends_before_start", content[-1]))
     return replace(entry, version=_version(entry), anomalies=tuple(sorted(anomalies)))
+
+
+def _placement(facts: Iterable[Fact]) -> str:
+    """Return the placement that the lowest revision names in what was received first of it.
+
+    Not in what claims the latest time: else whoever learns an entry's id could take it over.
+    """
+    first = min(facts, key=lambda f: (_revision(f), f.received_at, f.content_hash, f.source, f.id))
+    return _data(first).placement_id
+
+
+def _revision(fact: Fact) -> int:
+    """Return the revision that a fact belongs to. Raises TypeError for one of no entry."""
+    match fact.data:
+        case TimeAmended(revision=revision) | TimeVoided(revision=revision):
+            return revision
+        case TimerMoved() | TimeRecorded():
+            return 0
+    raise TypeError(f"{fact.type} is no event of an entry")
+
+
+def _data(fact: Fact) -> EntryData:
+    assert isinstance(fact.data, EntryData)
+    return fact.data
 
 
 def _contents(facts: Sequence[Fact]) -> tuple[dict[int, list[Content]], set[Anomaly]]:
@@ -98,15 +124,10 @@ def _contents(facts: Sequence[Fact]) -> tuple[dict[int, list[Content]], set[Anom
     ends: dict[str, list[Fact]] = {STARTED: [], STOPPED: []}
     revisions: dict[int, list[Content]] = defaultdict(list)
     for fact in sorted(facts, key=_latest, reverse=True):
-        match fact.data:
-            case TimerMoved():
-                ends[fact.type].append(fact)
-            case TimeAmended(revision=revision) | TimeVoided(revision=revision):
-                revisions[revision].append((fact,))
-            case TimeRecorded():
-                revisions[0].append((fact,))
-            case _:
-                raise TypeError(f"{fact.type} is no event of an entry")
+        if isinstance(fact.data, TimerMoved):
+            ends[fact.type].append(fact)
+        else:
+            revisions[_revision(fact)].append((fact,))
     pair = sorted((found[0] for found in ends.values() if found), key=order_key)
     if pair:
         revisions[0].append(tuple(pair))
@@ -126,9 +147,7 @@ def _latest(fact: Fact) -> tuple[datetime, bytes, str, str]:
 
 def _names(content: Content) -> EntryData:
     """Return the data whose fields count: a timer's stop before its start."""
-    named = next((fact for fact in content if fact.type == STOPPED), content[-1])
-    assert isinstance(named.data, EntryData)
-    return named.data
+    return _data(next((fact for fact in content if fact.type == STOPPED), content[-1]))
 
 
 def _entry(revision: int, content: Content) -> Entry:
@@ -192,19 +211,14 @@ def _times(
     return start, end, None, max(0, int((end - start).total_seconds()))
 
 
-def _oddities(contents: Mapping[int, Sequence[Content]], placement_id: str) -> set[Anomaly]:
-    """Name the contents that do not count, each with the reason."""
+def _oddities(contents: Mapping[int, Sequence[Content]]) -> set[Anomaly]:
+    """Name the contents that do not count beside another of their revision, with the reason."""
     found: set[Anomaly] = set()
-    for rivals in contents.values():
-        applied = [rival for rival in rivals if _names(rival).placement_id == placement_id]
+    for counting, *rivals in contents.values():
         for rival in rivals:
-            if _names(rival).placement_id != placement_id:
-                found.update(_anomaly("other_placement", fact) for fact in rival)
-            elif rival is applied[0]:
-                continue
-            elif isinstance(rival[0].data, TimerMoved):
+            if isinstance(rival[0].data, TimerMoved):
                 found.update(_anomaly("revision_overruled", fact) for fact in rival)
-            elif rival[0].content_hash != applied[0][0].content_hash:
+            elif rival[0].content_hash != counting[0].content_hash:
                 found.add(_anomaly("revision_conflict", rival[0]))
     return found
 

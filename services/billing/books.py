@@ -42,6 +42,7 @@ Reason = Literal[
     "failed",
     "unknown_placement",
     "id_reused",
+    "other_placement",
     "other_source",
     "outside_placement",
     "overlap",
@@ -125,6 +126,17 @@ class BookEntry:
     segments: tuple[Segment, ...] = ()
     failed: bool = False
     id_reused: bool = False
+
+    @property
+    def other_placement(self) -> bool:
+        """Say whether an event of the entry names another placement: whose hours these are."""
+        anomalies = self.entry.anomalies if self.entry else ()
+        return any(anomaly.code == "other_placement" for anomaly in anomalies)
+
+    @property
+    def in_question(self) -> bool:
+        """Say whether nothing of the entry is sure enough to be billed, or taken back."""
+        return self.failed or self.id_reused or self.other_placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def _stand(
     if billed_version is None:
         return "new"
     entry = book.entry
-    if book.failed or book.id_reused:
+    if book.in_question:
         return "same" if entry is not None and entry.version == billed_version else "kept"
     if entry is None or entry.status == "void":
         return "gone"

@@ -95,6 +95,8 @@ def _known_work(book: BookEntry, segment: Segment) -> Reason | None:
         return "unknown_placement"
     if book.id_reused:
         return "id_reused"
+    if book.other_placement:
+        return "other_placement"
     if segment.standing == "other_source":
         return "other_source"
     if segment.standing == "outside_placement":

@@ -59,7 +59,7 @@ def outline(book: BookEntry) -> Outline | None:
 
 
 def _work(book: BookEntry) -> str | None:
-    if len(book.segments) != 1:
+    if len(book.segments) != 1 or book.other_placement:
         return None
     (segment,) = book.segments
     if segment.standing != "inside" or segment.started_at is None or segment.seconds == 0:

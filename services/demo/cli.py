@@ -57,6 +57,7 @@ def demo(
 
     Runs real Kafka and Postgres, and prints each command that it gives.
     Begins from an empty data folder each time: .turnsheet/demo, unless TURNSHEET_HOME names one.
+    A folder that a demo before has left is emptied; any other that holds something is refused.
     """
     home = Path(os.environ.setdefault("TURNSHEET_HOME", str(Path(".turnsheet/demo").absolute())))
     tell(home.absolute(), keep=keep)

@@ -23,8 +23,9 @@ from services.demo.files import write_workload
 from services.demo.workload import ADMIN, Workload, simulate
 from services.folding import caught_up
 from services.kafka import log_ends
-from services.machine.installation import running
+from services.machine.installation import recover, running
 from services.machine.operator_tokens import operator_token
+from services.machine.ownership import LOCK, OWNER, owned
 from services.postgres import House, connect
 from services.progress import Teller
 from services.settings import Settings, load
@@ -39,6 +40,8 @@ READS: dict[House, tuple[str, ...]] = {
 }
 SETTLE_SECONDS = 90.0
 INVOICE = "INV-2026-000001"
+MARK = "demo.mark"  # a folder with this file in it is the demo's own
+KEPT = {MARK, LOCK, OWNER}
 
 
 class StoryFailed(LookupError):
@@ -61,11 +64,16 @@ def tell(home: Path, *, keep: bool) -> None:
     """Tell the whole story from an empty data folder. Raises whatever a step raises."""
     began = time.monotonic()
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
+    given = load(remembered=False)
+    if given.database_url or given.kafka_bootstrap_servers:
+        raise StoryFailed(
+            "the demo makes firms and invoices up, on servers of its own: "
+            "unset DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS"
+        )
+    make_empty(home)
     with Teller(console) as teller:
         workload = simulate(FIRM_COUNT, 1, SEED, FIRST_DAY)
-        with running(load(remembered=False), teller.say, console.print) as installation:
+        with running(given, teller.say, console.print) as installation:
             telling = Telling(installation.settings, console, teller, workload)
             _put_in(telling, home / "simulated")
             teller.done()
@@ -74,6 +82,36 @@ def tell(home: Path, *, keep: bool) -> None:
             if keep:
                 _stay(telling, home)
         teller.done()
+
+
+def make_empty(home: Path) -> None:
+    """Make the demo's folder, or empty the one that a demo before has left.
+
+    Raises `StoryFailed` for a folder that holds anything else, and leaves it as it is;
+    `AlreadyOwned` for one where something runs.
+    """
+    _check_folder(home)
+    with owned(home):
+        _check_folder(home)
+        recover(home)  # what a killed demo has left running is found by its files
+        (home / MARK).touch()
+        for path in home.iterdir():
+            if path.name in KEPT:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _check_folder(home: Path) -> None:
+    if (home / MARK).exists() or not home.exists():
+        return
+    if any(path.name not in KEPT for path in home.iterdir()):
+        raise StoryFailed(
+            f"{home} holds data that is not the demo's: set TURNSHEET_HOME to an empty folder, "
+            "or unset it"
+        )
 
 
 # What goes in

@@ -130,7 +130,8 @@ class Task:
     anomalies     those of `order.standing`; `impossible_move`, `request_repeated`,
                   `attempt_repeated`, `defect_repeated`, `hold_repeated`, `hold_unmatched`,
                   `escalation_repeated`, `escalation_unmatched`, `review_before_submission`,
-                  `review_without_submission`
+                  `review_without_submission`, `other_placement` (work told of a placement that
+                  neither a request nor an assignment names: left out)
     """
 
     firm_id: str

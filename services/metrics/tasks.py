@@ -43,6 +43,7 @@ _TO_WORK: Final[dict[State, State]] = {
     "on_hold": "on_hold",
     "changes_requested": "changes_requested",
 }
+WORK: Final = (TaskMoved, TaskHeld, TaskSubmitted)  # what is told of the work itself
 _HELD: Final = "turnsheet.task.held.v1"
 _RESUMED: Final = "turnsheet.task.resumed.v1"
 _ACKNOWLEDGED: Final = "turnsheet.task.acknowledged.v1"
@@ -75,8 +76,9 @@ def fold_task(facts: Iterable[Fact], cut: Cut | None = None) -> Task | None:
     if not stood.facts:
         return None
     odd = set(stood.anomalies)
-    submitted = _submissions(stood.facts, odd)
-    ordered = _place_reviews(stood.facts, submitted, odd)
+    facts = _of_its_placements(stood.facts, odd)
+    submitted = _submissions(facts, odd)
+    ordered = _place_reviews(facts, submitted, odd)
     held, hold_stretches = pairs.holds(ordered)
     escalated, escalation_oddities = pairs.escalations(ordered)
     odd |= hold_stretches.anomalies | escalation_oddities
@@ -152,6 +154,23 @@ def _told(facts: Iterable[Fact], model: type[D]) -> list[tuple[Fact, D]]:
 
 def _odd(code: str, fact: Fact) -> Anomaly:
     return Anomaly(code, fact.source, fact.id)
+
+
+def _of_its_placements(facts: Sequence[Fact], odd: set[Anomaly]) -> Sequence[Fact]:
+    """Leave out work that is told of a placement for which the task was never meant.
+
+    Else whoever learns a task's id could hand it in for another. While nobody has said whose task
+    it is, all counts.
+    """
+    meant = {data.placement_id for _, data in _told(facts, TaskRequested)}
+    meant |= {data.placement_id for _, data in _told(facts, TaskAssigned)}
+    kept: list[Fact] = []
+    for fact in facts:
+        if meant and isinstance(fact.data, WORK) and fact.data.placement_id not in meant:
+            odd.add(_odd("other_placement", fact))
+        else:
+            kept.append(fact)
+    return kept
 
 
 def _request(facts: Sequence[Fact], odd: set[Anomaly]) -> tuple[Fact, TaskRequested] | None:

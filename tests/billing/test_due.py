@@ -128,12 +128,25 @@ def test_a_version_that_is_held_as_a_whole_takes_nothing_back():
     assert [tuple(notice)[:2] for notice in made.notices] == [("billed_overlap", "e-1")]
 
 
-@pytest.mark.parametrize("mark", ["failed", "id_reused"])
+@pytest.mark.parametrize("mark", ["failed", "id_reused", "other_placement"])
 def test_a_void_of_an_entry_that_is_in_question_takes_nothing_back_yet(mark):
     story = issued_july()
     story.void("e-1", 1)
-    getattr(story, mark).add("e-1")
+    if mark == "other_placement":
+        story.void("e-1", 2, placement_id="p-2")
+    else:
+        getattr(story, mark).add("e-1")
     assert shown(story.draft("2026-08")) == []
+
+
+def test_an_entry_that_two_placements_claim_is_held_until_one_takes_it_back():
+    story = Story(placements={"p-1": a_placement(), "p-2": a_placement("p-2", "a-2")})
+    story.record("e-1", THREE_HOURS)
+    story.record("e-1", "2026-07-09 30", placement_id="p-2")
+    made = story.draft("2026-07")
+    assert (shown(made), held(made)) == ([], ["2026-07 e-1 other_placement 10800"])
+    story.retract("e-1", "e-1-1")
+    assert shown(story.draft("2026-07")) == ["2026-07 p-1 r-1 regular 10800 s 45.00"]
 
 
 def test_what_overlaps_later_stays_billed_and_is_listed():

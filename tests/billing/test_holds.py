@@ -31,6 +31,7 @@ def all_at_once(taken_away):
         "failed": lambda: story.failed.add("e-1"),
         "unknown_placement": story.placements.clear,
         "id_reused": lambda: story.id_reused.add("e-1"),
+        "other_placement": lambda: story.void("e-1", 1, placement_id="p-2"),
         "other_source": lambda: change(story, sources=timeline("toggl")),
         "outside_placement": lambda: change(story, ended_at=at("2026-07-01T00:00-04:00")),
         "overlap": lambda: setattr(story, "other_spans", ELSEWHERE),
@@ -45,7 +46,7 @@ def all_at_once(taken_away):
         ways[reason]()
     if "unrated" not in [*ways][taken_away:]:
         story.card = (a_rate("r-1", "15.00"),)
-    story.record("e-1", LONG_WORK if taken_away <= 6 else WORK)
+    story.record("e-1", LONG_WORK if taken_away <= 7 else WORK)
     return story, [*ways][taken_away:]
 
 
@@ -54,7 +55,7 @@ def change(story, **changes):
         story.placements[placement_id] = replace(placement, **changes)
 
 
-@pytest.mark.parametrize("taken_away", range(10))
+@pytest.mark.parametrize("taken_away", range(11))
 def test_of_several_reasons_the_first_in_their_order_counts(taken_away):
     story, reasons = all_at_once(taken_away)
     made = story.draft("2026-07")

@@ -130,7 +130,7 @@ def test_what_has_no_rate_or_no_approval_is_judged():
     assert plain_ids(story, "2026-07") == []
 
 
-def test_what_is_long_cut_failed_reused_outside_or_of_another_source_is_judged():
+def test_what_is_long_cut_failed_reused_claimed_outside_or_of_another_source_is_judged():
     story = Story(
         placements={
             "p-1": a_placement(),
@@ -144,6 +144,8 @@ def test_what_is_long_cut_failed_reused_outside_or_of_another_source_is_judged()
     story.record("outside", MORNING.format(day=6), placement_id="p-2")
     story.record("ends", MORNING.format(day=5), placement_id="p-2")
     story.record("unknown", MORNING.format(day=7), placement_id="p-unknown")
+    story.record("claimed", MORNING.format(day=9))
+    story.void("claimed", 1, placement_id="p-2")
     story.record("plain", MORNING.format(day=8))
     story.failed, story.id_reused = {"failed"}, {"reused"}
     assert plain_ids(story, "2026-07") == ["plain"]

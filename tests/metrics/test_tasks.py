@@ -304,6 +304,21 @@ def test_a_task_belongs_to_its_latest_assignment_then_to_its_request():
     assert task_of((0, "started", {"placement_id": "plc-5"})).placement_id == "plc-5"
 
 
+def test_work_told_of_a_placement_that_the_task_was_never_meant_for_is_left_out():
+    foreign = {"placement_id": "plc-9"}
+    task = task_of(
+        (0, "requested"),
+        (1, "assigned", {"placement_id": "plc-2"}),
+        (2, "started", foreign),
+        (3, "submitted", foreign),
+        (4, "submitted", {"placement_id": "plc-2"}),
+    )
+    assert (task.starts, [one.at for one in task.submissions]) == ((), [minute(4)])
+    assert (task.state, codes(task.anomalies)) == ("submitted", ["other_placement"] * 2)
+    assert task_of((0, "requested"), (1, "held", foreign)).holds == ()
+    assert len(task_of((0, "started", foreign), (1, "submitted")).submissions) == 1
+
+
 def test_instants_are_cut_to_whole_seconds():
     facts = tell((0, "requested"), (1, "submitted"))
     shifted = [replace(fact, time=fact.time + timedelta(milliseconds=999)) for fact in facts]

@@ -292,6 +292,36 @@ def test_an_entry_stays_with_the_placement_of_its_lowest_revision():
     assert entry.anomalies == (Anomaly("other_placement", SOURCE, "moved"),)
 
 
+def test_an_entry_stays_with_the_placement_that_was_named_first_whatever_time_another_claims():
+    history = History()
+    history.add("time.recorded", SENT, **recorded())
+    history.add("time.recorded", "2026-07-20T09:00", event_id="late", **recorded(), **OTHER)
+    history.add(
+        "time.recorded",
+        "2026-06-01T09:00",
+        event_id="early",
+        received_at="2026-07-20T09:00",
+        **recorded(),
+        **OTHER,
+    )
+
+    entry = fold(history)
+
+    assert entry.placement_id == PLACEMENT
+    assert codes(entry.anomalies) == ["other_placement", "other_placement"]
+
+
+def test_a_timer_is_not_stopped_by_another_placement():
+    history = History()
+    history.add("timer.started", NINE, **timer())
+    history.add("timer.stopped", TEN, event_id="foreign", **timer(), **OTHER)
+
+    entry = fold(history)
+
+    assert (entry.placement_id, entry.status) == (PLACEMENT, "open")
+    assert entry.anomalies == (Anomaly("other_placement", SOURCE, "foreign"),)
+
+
 def test_the_lowest_revision_is_the_lowest_that_stands():
     history = History()
     first = history.add("time.recorded", SENT, **recorded())
