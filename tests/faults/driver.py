@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -40,6 +41,7 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
     happened: set[str] = field(default_factory=set)
     seconds: float = 0.0
+    words: Path | None = None  # where the logs of one that went wrong are kept
 
     @property
     def went_well(self) -> bool:
@@ -58,6 +60,7 @@ class Outcome:
                 f"seed {self.schedule.seed}, {self.schedule.describe()}",
                 *(f"  {line}" for line in self.story),
                 *(f"  WRONG: {line}" for line in self.verdict.wrong),
+                *([f"what its services said: {self.words}"] if self.words else []),
                 f"again: .venv/bin/python -m tests.faults.schedules {self.schedule.seed}",
             ]
         )
@@ -110,6 +113,8 @@ class Stage:
             except Exception as error:  # noqa: BLE001 (whatever it is, it is told with its seed)
                 outcome.verdict.wrong.append(_words(error))
             outcome.seconds = play.seconds()
+            if outcome.verdict.wrong:
+                outcome.words = _keep(folder)
             return outcome
 
 
@@ -118,6 +123,14 @@ def _words(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(map(_words, error.exceptions))
     return f"{type(error).__name__}: {error}"
+
+
+def _keep(folder: Path) -> Path:
+    """Copy what services said to where the end of the run does not remove it."""
+    kept = Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+    for words in folder.rglob("*.log"):
+        shutil.copy(words, kept)
+    return kept
 
 
 def _sturdy() -> Servers:
