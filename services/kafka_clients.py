@@ -124,6 +124,16 @@ def tell_disconnected(client: AIOKafkaClient, tell: Callable[[AIOKafkaConnection
     client._on_connection_closed = closed_and_told  # noqa: SLF001 (likewise)
 
 
+def has_left(consumer: AIOKafkaConsumer) -> bool:
+    """Say whether a client has given its group up for good: then each of its polls fails.
+
+    Whatever it does not expect ends the routine that keeps it in the group, and nothing begins that
+    again. Seen where a broker that had just started named no broker at all.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001 (there is no public way)
+    return coordinator is not None and coordinator._coordination_task.done()  # noqa: SLF001
+
+
 async def stop_producer(producer: AIOKafkaProducer, seconds: float = STOP_SECONDS) -> None:
     """Stop a producer; one whose broker is away would wait for it, so its tasks are ended."""
     if await _done_within(producer.stop(), seconds):

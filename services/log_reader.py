@@ -23,7 +23,14 @@ from aiokafka.errors import (
 )
 from prometheus_client import Counter
 
-from services.kafka_clients import access, calm, find_obstacle, stop_consumer, tell_disconnected
+from services.kafka_clients import (
+    access,
+    calm,
+    find_obstacle,
+    has_left,
+    stop_consumer,
+    tell_disconnected,
+)
 from services.log_applying import (
     NO_TOPIC,
     Applier,
@@ -56,7 +63,9 @@ COMPARE_SECONDS = 2.0
 DISPLAY_SECONDS = 1.0
 
 DENIED = "the topic may not be read"
-STALLS = Counter("turnsheet_log_stalls_total", "Clients replaced: they went silent.", ["house"])
+STALLS = Counter(
+    "turnsheet_log_stalls_total", "Clients replaced: they went silent, or left.", ["house"]
+)
 log = structlog.get_logger()
 
 
@@ -165,6 +174,8 @@ class _Reader:
         except (KafkaError, ValueError) as error:
             log.warning("poll_failed", house=self._house, error=type(error).__name__)
             self._hold_failed(error)
+            if has_left(self.consumer):
+                self._replace("reader_left")
             await asyncio.sleep(ERROR_SECONDS)
             return {}
         read = {place for place, placed in self._placed.items() if placed.last_digest is None}
@@ -392,9 +403,13 @@ class _Reader:
             if end <= found.next:
                 self._moved_at[place] = now
             elif now - self._moved_at[place] > STALLED_SECONDS:
-                log.error("reader_stalled", house=self._house, **named(place))
-                STALLS.labels(self._house).inc()
-                self._stalled = True
+                self._replace("reader_stalled", **named(place))
+
+    def _replace(self, event: str, **where: Any) -> None:
+        """Have a fresh client follow this one."""
+        log.error(event, house=self._house, **where)
+        STALLS.labels(self._house).inc()
+        self._stalled = True
 
     async def _identify(self) -> None:
         """Compare the topics with those that we began to read; a missing one has no partition."""

@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import replace
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
@@ -194,22 +195,46 @@ async def test_kafka_is_told_how_far_we_are_for_its_tools_to_show(
         await watcher.stop()
 
 
-async def test_a_silent_client_is_replaced_and_nothing_is_lost(settings, tally_house, monkeypatch):
-    for name, seconds in {"STALLED_SECONDS": 0.5, "WATCH_SECONDS": 0.1}.items():
-        monkeypatch.setattr(log_reader, name, seconds)
-    readers = []
+@pytest.fixture
+def readers(monkeypatch):
+    """The readers of a test, one after the other."""
+    found = []
     run = log_reader._Reader.run
 
     async def remembered(self):
-        readers.append(self)
+        found.append(self)
         await run(self)
 
     monkeypatch.setattr(log_reader._Reader, "run", remembered)
+    return found
+
+
+async def test_a_silent_client_is_replaced_and_nothing_is_lost(
+    settings, tally_house, monkeypatch, readers
+):
+    for name, seconds in {"STALLED_SECONDS": 0.5, "WATCH_SECONDS": 0.1}.items():
+        monkeypatch.setattr(log_reader, name, seconds)
     async with consuming(settings):
         await until(lambda: readers and len(readers[0]._placed) == 3)
         fetcher = readers[0].consumer._fetcher
         fetcher._fetch_task.cancel()
         await asyncio.wait(fetcher._pending_tasks)
+        await put(settings, [entry("a", 30)])
+        await tally_house.settle()
+    assert len(readers) == 2
+    assert await tally_house.rows() == {"a": (1, None)}
+
+
+async def test_a_client_that_has_given_its_group_up_is_replaced_and_nothing_is_lost(
+    settings, tally_house, readers
+):
+    """A broker that has just started may name no broker at all: that ends the client's routine."""
+    async with consuming(settings):
+        await until(lambda: readers and len(readers[0]._placed) == 3)
+        consumer = readers[0].consumer
+        consumer._client.cluster._brokers = {}
+        consumer._coordinator.coordinator_dead()
+        await asyncio.wait({consumer._coordinator._coordination_task})
         await put(settings, [entry("a", 30)])
         await tally_house.settle()
     assert len(readers) == 2
