@@ -23,6 +23,8 @@ from rich.table import Table
 from services.billing.cli import app as billing
 from services.client import CalledWrongly
 from services.demo.cli import app as demo
+from services.demo.delivery import NotDelivered
+from services.demo.story import StoryFailed
 from services.folding import rebuild as rebuild_tables
 from services.ingest.cli import app as ingest
 from services.kafka import KafkaUnreached, TopicRefused
@@ -38,13 +40,14 @@ from services.machine.stream import LogStream
 from services.metrics.cli import app as metrics
 from services.postgres import connect
 from services.progress import Teller
+from services.refusals import Refused
 from services.settings import Settings, SettingsRefused, describe, environment_name, load
 from services.terminal import AsJson, say_error, show
 from services.terminal import err as console
 
 EXPECTED = (
-    AlreadyOwned, JarsUnavailable, KafkaFailed, KafkaUnreached, LookupError, PortTaken,
-    PostgresFailed, ServiceFailed, SettingsRefused, TopicRefused,
+    AlreadyOwned, JarsUnavailable, KafkaFailed, KafkaUnreached, NotDelivered, PortTaken,
+    PostgresFailed, Refused, ServiceFailed, SettingsRefused, StoryFailed, TopicRefused,
 )  # fmt: skip
 DOWN_SECONDS = 30.0
 WAIT_SECONDS = 0.5
@@ -236,7 +239,7 @@ def migrate(as_json: AsJson = False) -> None:
 def _require(settings: Settings, *fields: str) -> None:
     lacking = [environment_name(field) for field in fields if not _is_set(settings, field)]
     if lacking:
-        raise LookupError(f"set {' and '.join(lacking)}, or run `turnsheet up`, which chooses them")
+        raise Refused(f"set {' and '.join(lacking)}, or run `turnsheet up`, which chooses them")
 
 
 def _is_set(settings: Settings, field: str) -> bool:
@@ -293,7 +296,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sentence = "interrupted"
     except EXPECTED as error:
-        sentence = str(error.args[0] if error.args else error)
+        sentence = str(error)
         code = 2 if isinstance(error, CalledWrongly) else 1
     except (psycopg.OperationalError, asyncpg.PostgresConnectionError):
         sentence = "the database does not answer: see `turnsheet doctor`"

@@ -1,6 +1,5 @@
 """`turnsheet bill`, `rates`, `terms` and `timesheet`: finance at the terminal, over REST."""
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from services.billing import tables
-from services.client import CallRefused, call
-from services.settings import load
+from services.client import CallRefused, Service, speaks
 from services.terminal import AsJson, Firm, bar, read_day, read_id, read_month, show
 
 POLL_SECONDS = 0.3
@@ -41,19 +39,18 @@ Since = Annotated[
 ]
 Until = Annotated[str, typer.Option("--to", parser=read_day, help="The last date.")]
 NO_INVOICES = "no invoices"
+MEDIA = {"csv": "text/csv", "json": "application/json"}
 
 
-def _call(method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Any:
-    return json.loads(call(load(), "billing", method, path, body, query=query))
-
-
-def _invoices(query: Mapping[str, str]) -> list[Any]:
-    found: list[Any] = _call("GET", "/v1/invoices", query=query)["invoices"]
+def _invoices(billing: Service, query: Mapping[str, str]) -> list[Any]:
+    found: list[Any] = billing.ask("GET", "/v1/invoices", query=query, has="invoices")["invoices"]
     return found
 
 
 @bill.command()
+@speaks("billing")
 def run(
+    billing: Service,
     period: Annotated[
         str | None, typer.Argument(parser=read_month, help="The month, like 2026-07.")
     ] = None,
@@ -79,21 +76,23 @@ def run(
     if as_of is not None:
         if period is not None or dry_run:
             raise typer.BadParameter("--as-of takes the month, and what counts, from the run")
-        _replay(as_of, firm, as_json=as_json)
+        _replay(billing, as_of, firm, as_json=as_json)
         return
     if period is None:
         raise typer.BadParameter("give a month, like 2026-07, or --as-of RUN")
-    begun = _call("POST", "/v1/runs", {"period": period, "firm_ids": firm, "dry_run": dry_run})
-    found = _follow(begun)
+    begun = billing.ask(
+        "POST", "/v1/runs", {"period": period, "firm_ids": firm, "dry_run": dry_run}, has="run_id"
+    )
+    found = _follow(billing, begun)
     show(found, [tables.run_table(found), "", tables.buckets_table(found)], as_json=as_json)
     reports = [item["report"] for item in found["firms"]]
     if any(told["blocked"] or told["outcome"] in UNDRAFTED for told in reports):
         raise typer.Exit(1)
 
 
-def _replay(run_id: str, firms: list[str] | None, *, as_json: bool) -> None:
+def _replay(billing: Service, run_id: str, firms: list[str] | None, *, as_json: bool) -> None:
     """Compare a past run with its replay, some firms a call, with a bar."""
-    found = _call("GET", f"/v1/runs/{run_id}", query={"reports": "false"})
+    found = billing.ask("GET", f"/v1/runs/{run_id}", query={"reports": "false"}, has="firms")
     wanted = [item["firm_id"] for item in found["firms"] if not firms or item["firm_id"] in firms]
     if unknown := set(firms or ()) - set(wanted):
         raise CallRefused(f"not in this run: {', '.join(sorted(unknown))}")
@@ -101,7 +100,9 @@ def _replay(run_id: str, firms: list[str] | None, *, as_json: bool) -> None:
     with bar() as shown:
         task = shown.add_task("replaying firms", total=len(wanted))
         for query in _replay_pages(wanted, whole=not firms):
-            replayed += _call("GET", f"/v1/runs/{run_id}/replay", query=query)["firms"]
+            replayed += billing.ask("GET", f"/v1/runs/{run_id}/replay", query=query, has="firms")[
+                "firms"
+            ]
             shown.update(task, completed=len(replayed))
     told = {"run_id": run_id, "period": found["period"], "cut": found["cut"], "firms": replayed}
     show(told, [tables.replay_table(told)], as_json=as_json)
@@ -119,35 +120,40 @@ def _replay_pages(wanted: list[str], *, whole: bool) -> Iterable[dict[str, str]]
         yield {"limit": str(REPLAYED)} | after
 
 
-def _follow(begun: Any) -> Any:
+def _follow(billing: Service, begun: Any) -> Any:
     """Watch a run to its end, with a bar once its firms are known."""
     found = begun
     with bar() as shown:
         task = shown.add_task("waiting until the log is applied", total=None)
         while found["state"] != "done":
             time.sleep(POLL_SECONDS)
-            found = _call("GET", f"/v1/runs/{begun['run_id']}", query={"reports": "false"})
+            found = billing.ask(
+                "GET", f"/v1/runs/{begun['run_id']}", query={"reports": "false"}, has="firms"
+            )
             if found["state"] != "waiting":
                 done = sum(item["state"] == "done" for item in found["firms"])
                 total = len(found["firms"])
                 shown.update(task, description="drafting firms", total=total, completed=done)
-    return _call("GET", f"/v1/runs/{begun['run_id']}")
+    return billing.ask("GET", f"/v1/runs/{begun['run_id']}", has="firms")
 
 
 @bill.command()
-def approve(invoice: MaybeInvoice = None, period: Period = None, as_json: AsJson = False) -> None:
+@speaks("billing")
+def approve(
+    billing: Service, invoice: MaybeInvoice = None, period: Period = None, as_json: AsJson = False
+) -> None:
     """Approve a draft, or all drafts of a month."""
     if invoice is not None:
         wanted = [invoice]
     else:
-        listed = _invoices({"period": _needed(period)})
+        listed = _invoices(billing, {"period": _needed(period)})
         wanted = [item["invoice_id"] for item in listed if item["state"] == "draft"]
         if not wanted:
             raise CallRefused("nothing of this month is a draft: see `turnsheet bill list`")
     done, refused = [], []
     for item in wanted:
         try:
-            done.append(_call("POST", f"/v1/invoices/{item}/approve"))
+            done.append(billing.ask("POST", f"/v1/invoices/{item}/approve", has="invoice_id"))
         except CallRefused as error:
             refused.append(f"{item}: {error}")
     show(
@@ -166,7 +172,9 @@ def _needed(period: str | None) -> str:
 
 
 @bill.command()
+@speaks("billing")
 def issue(
+    billing: Service,
     date: Annotated[str, typer.Option(parser=read_day, help="The invoice date, like 2026-08-05.")],
     invoice: MaybeInvoice = None,
     period: Period = None,
@@ -179,10 +187,10 @@ def issue(
     """
     body = {"invoice_date": date}
     if invoice is not None:
-        issued = [_call("POST", f"/v1/invoices/{invoice}/issue", body)]
+        issued = [billing.ask("POST", f"/v1/invoices/{invoice}/issue", body, has="invoice_id")]
         show(issued, [tables.invoices_table(issued)], as_json=as_json)
         return
-    answers = list(_issue_month(_needed(period), body))
+    answers = list(_issue_month(billing, _needed(period), body))
     issued = [item for answer in answers for item in answer["issued"]]
     without = [firm for answer in answers for firm in answer["settled_without_document"]]
     refused = [one for answer in answers for one in answer["refused"]]
@@ -195,9 +203,9 @@ def issue(
         raise typer.Exit(1)
 
 
-def _issue_month(period: str, body: dict[str, str]) -> Iterator[Any]:
+def _issue_month(billing: Service, period: str, body: dict[str, str]) -> Iterator[Any]:
     """Issue what the runs of a month have ready, the newest run first, with a bar."""
-    runs = _call("GET", "/v1/runs", query={"period": period})["runs"]
+    runs = billing.ask("GET", "/v1/runs", query={"period": period}, has="runs")["runs"]
     with bar() as shown:
         task = shown.add_task("issuing", total=None)
         for item in runs:
@@ -205,7 +213,9 @@ def _issue_month(period: str, body: dict[str, str]) -> Iterator[Any]:
                 continue
             query: dict[str, str] = {}
             while True:
-                answer = _call("POST", f"/v1/runs/{item['run_id']}/issue", body, query=query)
+                answer = billing.ask(
+                    "POST", f"/v1/runs/{item['run_id']}/issue", body, query=query, has="issued"
+                )
                 settled = answer["issued"], answer["settled_without_document"], answer["refused"]
                 shown.update(task, advance=sum(map(len, settled)), total=item["firms"])
                 yield answer
@@ -215,67 +225,78 @@ def _issue_month(period: str, body: dict[str, str]) -> Iterator[Any]:
 
 
 @bill.command()
-def withdraw(invoice: Invoice, as_json: AsJson = False) -> None:
+@speaks("billing")
+def withdraw(billing: Service, invoice: Invoice, as_json: AsJson = False) -> None:
     """Take an approval back, so that a new run may replace the draft."""
-    found = _call("POST", f"/v1/invoices/{invoice}/withdraw")
+    found = billing.ask("POST", f"/v1/invoices/{invoice}/withdraw", has="invoice_id")
     show(found, [tables.invoices_table([found])], as_json=as_json)
 
 
 @bill.command("list")
+@speaks("billing")
 def list_invoices(
+    billing: Service,
     period: Period = None,
     firm: Annotated[str | None, typer.Option(parser=read_id, help="Only this firm.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List invoices, the newest month first."""
     query = ({"period": period} if period else {}) | ({"firm_id": firm} if firm else {})
-    found = _invoices(query)
+    found = _invoices(billing, query)
     shown = tables.invoices_table(found) if found else NO_INVOICES
     show({"invoices": found}, [shown], as_json=as_json)
 
 
 @bill.command("show")
-def show_invoice(invoice: Invoice, as_json: AsJson = False) -> None:
+@speaks("billing")
+def show_invoice(billing: Service, invoice: Invoice, as_json: AsJson = False) -> None:
     """Show an invoice's lines."""
-    found = _call("GET", f"/v1/invoices/{invoice}")
+    found = billing.ask("GET", f"/v1/invoices/{invoice}", has="document")
     show(found, [tables.invoice_table(found)], as_json=as_json)
 
 
 @bill.command()
+@speaks("billing")
 def export(
+    billing: Service,
     invoice: Invoice,
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
     form: Annotated[Literal["csv", "json"], typer.Option("--format", help="csv or json.")] = "csv",
     as_json: AsJson = False,
 ) -> None:
     """Write an issued invoice to a file, as CSV or JSON."""
-    raw = call(load(), "billing", "GET", f"/v1/invoices/{invoice}.{form}")
+    raw = billing.call("GET", f"/v1/invoices/{invoice}.{form}", media=MEDIA[form])
     out.write_bytes(raw)
     told = {"file": str(out), "bytes": len(raw)}
     show(told, [f"{len(raw)} bytes in {out}"], as_json=as_json)
 
 
 @bill.command()
+@speaks("billing")
 def explain(
+    billing: Service,
     invoice: Invoice,
     line: Annotated[int, typer.Argument(min=1, help="The line's number.")],
     every: Annotated[bool, typer.Option("--all", help="Show all entries.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a line up again, down to its events in the log."""
-    told = _call("GET", f"/v1/invoices/{invoice}/lines/{line}/explain")
+    told = billing.ask("GET", f"/v1/invoices/{invoice}/lines/{line}/explain", has="entries")
     show(told, tables.explanation_lines(told, None if every else SHOWN), as_json=as_json)
 
 
 @rates.command("list")
-def list_rates(as_json: AsJson = False) -> None:
+@speaks("billing")
+def list_rates(billing: Service, as_json: AsJson = False) -> None:
     """Show the rate card in force."""
-    found = _call("GET", "/v1/rate-cards")
+    found = billing.ask("GET", "/v1/rate-cards", has="rates")
     show(found, [tables.rates_table(found["rates"])], as_json=as_json)
 
 
 @rates.command("set")
+@speaks("billing")
 def set_rate(
+    billing: Service,
     rate: Annotated[str, typer.Option(help="The rate an hour, like 9.00.")],
     since: Annotated[str, typer.Option("--from", parser=read_day, help="From this date on.")],
     country: Annotated[
@@ -297,19 +318,22 @@ def set_rate(
     told |= {"phase": phase} if phase else {}
     told |= {"firm_id": firm} if firm else {}
     told |= {"placement_id": placement} if placement else {}
-    found = _call("PUT", "/v1/rate-cards", told)
+    found = billing.ask("PUT", "/v1/rate-cards", told, has="rate")
     show(found, [tables.rates_table([found])], as_json=as_json)
 
 
 @terms.command("show")
-def show_terms(firm: Firm, as_json: AsJson = False) -> None:
+@speaks("billing")
+def show_terms(billing: Service, firm: Firm, as_json: AsJson = False) -> None:
     """Show a firm's billing terms: those of this month, and all versions."""
-    found = _call("GET", f"/v1/firms/{firm}/billing-terms")
+    found = billing.ask("GET", f"/v1/firms/{firm}/billing-terms", has="versions")
     show(found, [tables.terms_table(found)], as_json=as_json)
 
 
 @terms.command("set")
+@speaks("billing")
 def set_terms(
+    billing: Service,
     firm: Firm,
     since: Annotated[
         str, typer.Option("--from", parser=read_month, help="From this month on, like 2026-07.")
@@ -341,27 +365,29 @@ def set_terms(
         "direction": direction,
         "effective_month": since,
     }
-    found = _call("PUT", f"/v1/firms/{firm}/billing-terms", told)
+    found = billing.ask("PUT", f"/v1/firms/{firm}/billing-terms", told, has="version")
     words = f"version {found['version']} from {found['effective_month']} on"
     show(found, [words], as_json=as_json)
 
 
 @timesheet.command("list")
+@speaks("billing")
 def list_timesheet(
+    billing: Service,
     firm: Firm,
     since: Since,
     until: Until,
     as_json: AsJson = False,
 ) -> None:
     """List a firm's entries of some dates."""
-    entries = list(_entries(firm, {"from": since, "to": until, "limit": str(LISTED)}))
+    entries = list(_entries(billing, firm, {"from": since, "to": until, "limit": str(LISTED)}))
     shown = tables.timesheet_table(entries) if entries else "no entries"
     show({"entries": entries}, [shown], as_json=as_json)
 
 
-def _entries(firm: str, query: dict[str, str]) -> Iterator[Any]:
+def _entries(billing: Service, firm: str, query: dict[str, str]) -> Iterator[Any]:
     while True:
-        page = _call("GET", f"/v1/firms/{firm}/timesheets", query=query)
+        page = billing.ask("GET", f"/v1/firms/{firm}/timesheets", query=query, has="entries")
         yield from page["entries"]
         if page["next"] is None:
             return
@@ -369,7 +395,9 @@ def _entries(firm: str, query: dict[str, str]) -> Iterator[Any]:
 
 
 @timesheet.command("approve")
+@speaks("billing")
 def approve_timesheet(
+    billing: Service,
     firm: Firm,
     since: Since,
     until: Until,
@@ -380,5 +408,5 @@ def approve_timesheet(
     Names each entry in the version that stands at this moment: what changes later is not approved.
     """
     body = {"from_date": since, "to_date": until}
-    found = _call("POST", f"/v1/firms/{firm}/timesheets/approve", body)
+    found = billing.ask("POST", f"/v1/firms/{firm}/timesheets/approve", body, has="approved")
     show(found, [f"{found['approved']} entries approved"], as_json=as_json)

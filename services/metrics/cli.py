@@ -1,17 +1,14 @@
 """The commands of the metrics house; each speaks to its service as any client would."""
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from schemas.periods import Week
-from services.client import call
+from services.client import Service, speaks
 from services.metrics.tables import figures_table, scorecard_table
-from services.settings import load
-from services.terminal import AsJson, Firm, TokenText, Url, read_day, show
+from services.terminal import AsJson, Firm, read_day, show
 
 app = typer.Typer()
 
@@ -30,7 +27,9 @@ def read_week(text: str) -> str:
 
 
 @app.command()
+@speaks("metrics")
 def metrics(
+    service: Service,
     firm: Firm,
     since: Annotated[
         str | None,
@@ -54,8 +53,6 @@ def metrics(
         str | None, typer.Option(help="wall, firm_business or both, with a comma.")
     ] = None,
     gross: Annotated[bool, typer.Option("--gross", help="With the waits on others.")] = False,
-    token: TokenText = None,
-    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a firm's figures of some dates.
@@ -74,20 +71,20 @@ def metrics(
         **({"phase": phase} if phase else {}),
         **({"clock": clock} if clock else {}),
     }
-    answer = _ask(f"/v1/firms/{firm}/metrics", query, token, url)
+    answer = service.ask("GET", f"/v1/firms/{firm}/metrics", query=query, has="figures")
     show(answer, [figures_table(answer)], as_json=as_json)
 
 
 @app.command()
+@speaks("metrics")
 def scorecard(
+    service: Service,
     firm: Firm,
     week: Annotated[str, typer.Argument(parser=read_week, help="The ISO week, like 2026-W28.")],
-    token: TokenText = None,
-    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a firm's week: every figure per placement and phase."""
-    answer = _ask(f"/v1/firms/{firm}/scorecards/{week}", {}, token, url)
+    answer = service.ask("GET", f"/v1/firms/{firm}/scorecards/{week}", has="placements")
     show(answer, [scorecard_table(answer)], as_json=as_json)
 
 
@@ -96,7 +93,3 @@ def _earlier(until: date) -> str:
         return (until - timedelta(days=SHOWN_DAYS)).isoformat()
     except OverflowError:
         raise typer.BadParameter(f"{until} is before all figures") from None
-
-
-def _ask(path: str, query: Mapping[str, str], token: str | None, url: str | None) -> Any:
-    return json.loads(call(load(), "metrics", "GET", path, query=query, token=token, url=url))

@@ -11,9 +11,11 @@ from aiohttp import web
 from typer.testing import CliRunner
 
 from services.ingest.cli import app
-from services.ingest.cli.delivery import Undelivered, deliver
+from services.ingest.cli.delivery import Undelivered, deliver, open_session
+from services.refusals import Refused
 from tests.ingest.conftest import event, raw
 from tests.ingest.exports import RULES, TOGGL, file_of, toggl
+from tests.strangers import stranger
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ async def test_without_any_token_the_command_says_what_to_do(door, command, tmp_
     file = tmp_path / "events.ndjson"
     file.write_text(json.dumps(event()))
     sent = await command("send", file, "--url", door.url)
-    assert isinstance(sent.exception, LookupError)  # which the root of the commands tells in words
+    assert isinstance(sent.exception, Refused)  # which the root of the commands tells in words
     assert "TURNSHEET_TOKEN" in str(sent.exception)
 
 
@@ -169,6 +171,47 @@ async def test_a_broken_export_is_one_sentence(door, command, tmp_path):
     assert (brought.exit_code, "bad_csv" in brought.stderr) == (1, True)
 
 
+@pytest.fixture
+def strangers():
+    """Two servers that are not ours."""
+    with stranger() as one, stranger() as other:
+        yield one, other
+
+
+async def posted(url, **more):
+    async with open_session("a-token") as http:
+        return await deliver(http, url, b"x", "text/plain", has="results", **more)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_events_and_their_token_follow_no_redirect(strangers, status):
+    here, elsewhere = strangers
+    here.status, here.headers = status, {"Location": elsewhere.url}
+    with pytest.raises(Undelivered, match=f"is not ingest: it answers {status}"):
+        await posted(here.url)
+    assert (here.heard, elsewhere.heard) == ([("/", "Bearer a-token")], [])
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"<h1>It works!</h1>"), (200, b"{}"), (202, b"[]"), (404, b"no")]
+)
+async def test_an_answer_that_is_not_ingests_ends_a_delivery_at_once(strangers, status, body):
+    here, _ = strangers
+    here.status, here.body = status, body
+    with pytest.raises(Undelivered, match="is not ingest"):
+        await posted(here.url)
+    assert len(here.heard) == 1
+
+
+async def test_an_address_that_can_never_work_ends_a_delivery_at_once(strangers):
+    here, _ = strangers
+    told: list[str] = []
+    for url in (here.url.replace("http:", "https:"), "http://127.0.0.1:abc", "http://h:99999"):
+        with pytest.raises(Undelivered, match=f"{url} cannot be called"):
+            await posted(url, tell=told.append)
+    assert (told, here.heard) == ([], [])
+
+
 async def test_what_was_not_answered_is_posted_again_with_the_same_bytes():
     bodies: list[bytes] = []
     told: list[str] = []
@@ -193,13 +236,11 @@ async def test_what_was_not_answered_is_posted_again_with_the_same_bytes():
     try:
         async with aiohttp.ClientSession() as http:
             url = f"http://127.0.0.1:{port}/"
-            answer = await deliver(http, url, b"x", "text/plain", tell=told.append)
+            answer = await deliver(http, url, b"x", "text/plain", has="accepted", tell=told.append)
             assert (answer, bodies) == ((202, {"accepted": 1}), [b"x"] * 4)
             assert told == [f"no answer from {url} (status 503): trying again for 120 s"]
             bodies.clear()
             with pytest.raises(Undelivered):
-                await deliver(
-                    http, f"http://127.0.0.1:{port}/", b"x", "text/plain", patience_seconds=0
-                )
+                await deliver(http, url, b"x", "text/plain", has="accepted", patience_seconds=0)
     finally:
         await runner.cleanup()

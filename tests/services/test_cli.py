@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from services import cli
 from services.cli import app, main
 
 TOKEN = {"TURNSHEET_TOKEN": "tns_x"}
@@ -35,6 +37,8 @@ WRONG = [
     (BILL_RUN, TOKEN | {"TURNSHEET_BILLING_URL": "nowhere"}, 2, "no address of billing"),
     (("metrics", "f", "--url", "nowhere"), TOKEN, 2, "no address of metrics"),
     (("send", "{file}", "--url", "nowhere"), TOKEN, 2, "no address of ingest"),
+    (("send", "{file}", "--url", "http://127.0.0.1:abc"), TOKEN, 2, "no address of ingest"),
+    (("rates", "list", "--url", "http://h:99999"), TOKEN, 2, "no address of billing"),
     (BILL_RUN, TOKEN | {"TURNSHEET_BILLING_URL": "http://127.0.0.1:1"}, 1, "`turnsheet status`"),
     (("migrate",), {"DATABASE_URL": "nowhere"}, 1, "give an address like postgresql://"),
     (("status",), {"TURNSHEET_HOME": "{file}"}, 1, "Not a directory"),
@@ -85,6 +89,15 @@ def test_a_call_that_cannot_be_ends_with_what_to_do(turnsheet, words, more, code
     assert "unexpected" not in said
 
 
+def test_a_fault_of_our_own_keeps_its_traceback(turnsheet, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "app", lambda: dict[str, str]()["firm_id"])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, _, said = turnsheet((), {})
+    [kept] = tmp_path.glob("turnsheet-error-*.txt")
+    assert (code, said) == (1, f"error: unexpected KeyError: the details are in {kept}")
+    assert "Traceback" in kept.read_text()
+
+
 def test_a_command_does_not_wait_for_what_only_a_migration_needs():
     loaded = "import sys, services.cli; print(*{'alembic', 'sqlalchemy'} & {*sys.modules})"
     told = subprocess.check_output([sys.executable, "-c", loaded], text=True)
@@ -116,3 +129,12 @@ def test_every_command_answers_machines_too():
     spoken = {words for words, found in COMMANDS.items()
               if any("--json" in p.opts for p in found.params)}  # fmt: skip
     assert set(COMMANDS) - spoken == WITHOUT_JSON
+
+
+OF_REST = ("bill", "rates", "terms", "timesheet", "metrics", "scorecard", "send", "import")
+
+
+def test_every_command_that_speaks_to_a_service_takes_a_token_and_an_address():
+    given = {words for words, found in COMMANDS.items()
+             if {"--token", "--url"} <= {name for p in found.params for name in p.opts}}  # fmt: skip
+    assert given == {words for words in COMMANDS if words[0] in OF_REST}

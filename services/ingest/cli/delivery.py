@@ -25,24 +25,34 @@ async def deliver(
     body: bytes,
     media: str,
     *,
+    has: str,
     patience_seconds: float = PATIENCE_SECONDS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[int, Any]:
     """Post a body until it has an answer of its own, and return that with its status.
 
     Overload, an unknown outcome and a lost connection are tried again with the same bytes: that is
-    always safe, and `tell` hears of the first time. Raises Undelivered when patience ends.
+    always safe, and `tell` hears of the first time. Raises Undelivered when patience ends, and at
+    once for an address that can never work, or an answer that is not ingest's: when all went well
+    that has the member `has`.
     """
     give_up_at = time.monotonic() + patience_seconds
     pause, told = 0.2, False
     while True:
         try:
-            async with http.post(url, data=body, headers={"Content-Type": media}) as response:
+            # No service of ours redirects, and what was sent would go along.
+            async with http.post(
+                url, data=body, headers={"Content-Type": media}, allow_redirects=False
+            ) as response:
                 if response.status not in {429, 502, 503, 504}:
-                    return response.status, await response.json(content_type=None)
+                    return response.status, await _read(response, url, has)
                 reason = f"status {response.status}"
                 after = response.headers.get("Retry-After", "")
                 pause = float(after) if after.isdigit() else pause
+        except (aiohttp.InvalidURL, aiohttp.ClientSSLError) as error:
+            raise Undelivered(f"{url} cannot be called: {error}") from None
+        except aiohttp.ClientResponseError:
+            raise _stranger(url, "it speaks no HTTP") from None
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = type(error).__name__
         pause = min(pause, PAUSE_SECONDS_MAX)
@@ -55,8 +65,24 @@ async def deliver(
         pause *= 2
 
 
+async def _read(response: aiohttp.ClientResponse, url: str, has: str) -> dict[str, Any]:
+    """Read what ingest took, or a problem. Raises Undelivered for what is neither."""
+    try:
+        answer = await response.json(content_type=None)
+    except ValueError:
+        answer = None
+    needed = has if response.status < 300 else "title"
+    if not isinstance(answer, dict) or needed not in answer:
+        raise _stranger(url, f"it answers {response.status} without {needed}")
+    return answer
+
+
+def _stranger(url: str, why: str) -> Undelivered:
+    return Undelivered(f"what answers at {url} is not ingest: {why}")
+
+
 def open_session(token: str) -> aiohttp.ClientSession:
-    """Open a session that speaks with a token."""
+    """Open a session that speaks with a token, straight to the service and by no proxy."""
     return aiohttp.ClientSession(
         headers={"Authorization": f"Bearer {token}"},
         timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
@@ -67,22 +93,22 @@ async def send_lines(
     url: str,
     token: str,
     lines: Iterable[bytes],
+    sending: Sending,
     note: Callable[[int], None] = lambda _: None,
     tell: Callable[[str], None] = lambda _: None,
-) -> Sending:
-    """Send lines of events in batches, in their order; `note` is told the bytes of each.
+) -> None:
+    """Send lines of events in batches, in their order; `sending` is told what became of them.
 
-    `tell` hears in words of a batch that has to be sent again.
+    `note` hears the bytes of each batch, `tell` hears in words of one that has to be sent again.
 
     Raises Undelivered, with the line from which nothing is known to have arrived.
     """
-    sending = Sending()
     async with open_session(token) as http:
         for batch in cut_lines(lines):
             if batch.numbers:
                 try:
                     status, answer = await deliver(
-                        http, f"{url}/v1/events", batch.body, LINES, tell=tell
+                        http, f"{url}/v1/events", batch.body, LINES, has="results", tell=tell
                     )
                 except Undelivered as error:
                     raise Undelivered(f"line {batch.numbers[0]} and later: {error}") from None
@@ -94,4 +120,3 @@ async def send_lines(
                     )
             sending.refuse_locally(batch)
             note(batch.size_bytes)
-    return sending

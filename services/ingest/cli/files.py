@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from services.client import base_url, bearer
+from services.client import Service, speaks
 from services.ingest.cli.delivery import Undelivered, deliver, open_session, send_lines
 from services.ingest.imports import FORMATS, Format, read_stints
 from services.ingest.mapping import Rules
 from services.ingest.rows import FileRefused, Stint
-from services.settings import load
-from services.terminal import AsJson, TokenText, Url, err, fail, read_id
+from services.ingest.sendings import Sending
+from services.terminal import AsJson, err, fail, read_id
 
 SHOWN_MAX: Final = 50
 
@@ -28,32 +28,32 @@ app = typer.Typer()
 
 
 @app.command()
+@speaks("ingest", "admin")
 def send(
+    ingest: Service,
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="One event a line.")],
-    token: TokenText = None,
-    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Send events from a file, one a line.
 
     What is refused is listed by its line, and ends with 1. Sending a file again is harmless.
     """
-    settings = load()
-    started = time.monotonic()
+    url, token = ingest.base, ingest.bearer
+    started, sending = time.monotonic(), Sending()
     with _progress(hide=as_json) as progress, file.open("rb") as lines:
         task = progress.add_task(f"sending {file.name}", total=file.stat().st_size)
+
+        def note(size: int) -> None:
+            progress.advance(task, size)
+
         try:
-            sending = asyncio.run(
-                send_lines(
-                    base_url(settings, "ingest", url),
-                    bearer(settings, "admin", token),
-                    lines,
-                    lambda size: progress.advance(task, size),
-                    err.print,
-                )
-            )
+            asyncio.run(send_lines(url, token, lines, sending, note, err.print))
         except Undelivered as error:
+            _tell_so_far(sending)
             fail(str(error))
+        except KeyboardInterrupt:
+            _tell_so_far(sending)
+            raise
     seconds = time.monotonic() - started
     if as_json:
         typer.echo(json.dumps(sending.report() | {"seconds": round(seconds, 3)}))
@@ -65,6 +65,10 @@ def send(
             f"in {seconds:.1f} s ({rate:.0f} events/s)"
         )
     raise typer.Exit(1 if sending.rejections else 0)
+
+
+def _tell_so_far(sending: Sending) -> None:
+    err.print(f"{sending.accepted} accepted so far; sending the file again is harmless")
 
 
 def _progress(*, hide: bool) -> Progress:
@@ -90,7 +94,9 @@ def _print_refusals(refusals: Sequence[tuple[int, str, str]]) -> None:
 
 
 @app.command("import")
+@speaks("ingest", "admin")
 def import_file(
+    ingest: Service,
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A CSV export.")],
     form: Annotated[str, typer.Option("--format", help=f"{' or '.join(FORMATS)}.")],
     timezone: Annotated[str, typer.Option(help="The zone of its times, like Asia/Manila.")],
@@ -101,8 +107,6 @@ def import_file(
         str | None, typer.Option(parser=read_id, help="The firm where no rule names one.")
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Only tell what would happen.")] = False,
-    token: TokenText = None,
-    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Import a tool's CSV export.
@@ -120,14 +124,11 @@ def import_file(
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         fail(f"{file.name} is not UTF-8")
-    settings = load()
     query = f"format={form}&timezone={timezone.replace('+', '%2B')}&dry_run={str(dry_run).lower()}"
-    call = f"{base_url(settings, 'ingest', url)}/v1/imports?{query}" + (
-        f"&firm_id={firm}" if firm else ""
-    )
+    call = f"{ingest.base}/v1/imports?{query}" + (f"&firm_id={firm}" if firm else "")
     body = json.dumps({"csv": text, "mapping": rules}).encode()
     try:
-        status, report = asyncio.run(_post_import(call, bearer(settings, "admin", token), body))
+        status, report = asyncio.run(_post_import(call, ingest.bearer, body))
     except Undelivered as error:
         fail(str(error))
     if status != 200:
@@ -142,7 +143,7 @@ def import_file(
 
 async def _post_import(call: str, token: str, body: bytes) -> tuple[int, Any]:
     async with open_session(token) as http:
-        return await deliver(http, call, body, "application/json", tell=err.print)
+        return await deliver(http, call, body, "application/json", has="rows", tell=err.print)
 
 
 def _read_rules(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from services.machine.operator_tokens import Operator
 from services.postgres import Connection, connect
+from services.refusals import Refused
 from services.settings import Settings, load
 from services.terminal import AsJson, err, fail, show
 from services.web.auth import (
@@ -146,7 +147,7 @@ def _with_identity(act: Callable[[Settings, Connection], Awaitable[Found]]) -> F
     """Act on the database of who may speak, as the operator of this machine."""
     settings = load()
     if not settings.database_url:
-        raise LookupError("no database: set DATABASE_URL, or run `turnsheet up` first")
+        raise Refused("no database: set DATABASE_URL, or run `turnsheet up` first")
 
     async def run() -> Found:
         conn = await connect(settings, "identity", "writer")
@@ -158,9 +159,9 @@ def _with_identity(act: Callable[[Settings, Connection], Awaitable[Found]]) -> F
     try:
         return asyncio.run(run())
     except OSError:
-        raise LookupError("the database does not answer: is `turnsheet up` running?") from None
+        raise Refused("the database does not answer: is `turnsheet up` running?") from None
     except asyncpg.InvalidAuthorizationSpecificationError:
-        raise LookupError("the database has no such roles yet: run `turnsheet migrate`") from None
+        raise Refused("the database has no such roles yet: run `turnsheet migrate`") from None
 
 
 def _text(instant: datetime | None) -> str | None:
