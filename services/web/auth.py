@@ -19,6 +19,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from services.postgres import LOOK_SECONDS, Actor, Connection, Pool, append_audit, borrowed
+from services.settings import SettingsRefused
 from services.sql import queries
 from services.web.problems import Problem, not_found, unauthorized
 from services.web.shared_reads import SharedRead
@@ -196,8 +197,14 @@ async def create_token(
 ) -> str:
     """Make a token, and its principal with its first; the text that is returned is kept nowhere.
 
-    Runs as the writer of identity. Raises Problem 422 for what no token can be.
+    Runs as the writer of identity. Raises Problem 422 for what no token can be, SettingsRefused
+    without a pepper: no service would ever take such a token.
     """
+    if not pepper.get_secret_value():
+        raise SettingsRefused(
+            "TURNSHEET_TOKEN_PEPPER is not set: give that of the services, or run `turnsheet up`, "
+            "which chooses one"
+        )
     scopes = sorted(DEFAULT_SCOPES[new.kind] if new.scopes is None else new.scopes)
     _check(new, scopes, now)
     text = _new_text(new.kind)

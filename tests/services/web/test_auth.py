@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from services.postgres import connect, open_pool
+from services.settings import SettingsRefused
 from services.web import auth
 from services.web.auth import (
     DEFAULT_SCOPES,
@@ -68,6 +69,12 @@ async def refusal(door, header, now=NOW, pepper=PEPPER):
     with pytest.raises(Problem) as caught:
         await authenticate(door, pepper, header, now)
     return caught.value.status, caught.value.document(), caught.value.headers
+
+
+async def test_no_token_is_made_without_a_pepper(keeper):
+    with pytest.raises(SettingsRefused, match="TURNSHEET_TOKEN_PEPPER is not set"):
+        await create_token(keeper, SecretStr(""), TRACKER, actor=ADMIN, now=NOW)
+    assert await list_tokens(keeper) == []
 
 
 async def test_a_token_opens_the_door_to_its_principal(keeper, door):
