@@ -43,7 +43,7 @@ Metrics = Annotated[tuple[MetricName, ...], BeforeValidator(_listed), Field(min_
 Dimensions = Annotated[tuple[Dimension, ...], BeforeValidator(_listed)]
 Clocks = Annotated[tuple[Clock, ...], BeforeValidator(_listed), Field(min_length=1)]
 PhaseNames = Annotated[
-    tuple[PhaseName | Literal["all"], ...], BeforeValidator(_listed), Field(min_length=1)
+    tuple[Literal[PhaseName, "all"], ...], BeforeValidator(_listed), Field(min_length=1)
 ]
 Percents = Annotated[
     tuple[Annotated[int, Field(ge=1, le=99)], ...],

@@ -37,9 +37,7 @@ def metrics(
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(
-            "--to", parser=read_day, help="The date after the last; tomorrow if not said."
-        ),
+        typer.Option("--to", parser=read_day, help="The last date; today if not said."),
     ] = None,
     metric: Annotated[str, typer.Option(help="One or several, with commas.")] = FIRST_FIGURES,
     group_by: Annotated[
@@ -59,11 +57,8 @@ def metrics(
 
     Without dates: those of the last four weeks.
     """
-    today = datetime.now(UTC).date()
-    last = date.fromisoformat(until) if until else today + timedelta(days=1)
     query = {
-        "from": since or _earlier(last),
-        "to": last.isoformat(),
+        **_span(since, until or datetime.now(UTC).date().isoformat()),
         "metric": metric,
         "granularity": granularity,
         "net": "false" if gross else "true",
@@ -88,8 +83,13 @@ def scorecard(
     show(answer, [scorecard_table(answer)], as_json=as_json)
 
 
-def _earlier(until: date) -> str:
+def _span(since: str | None, last: str) -> dict[str, str]:
+    """Ask for dates up to the last; the service is told the date after it."""
+    if since is not None and since > last:
+        raise typer.BadParameter(f"--to {last} is before --from {since}")
     try:
-        return (until - timedelta(days=SHOWN_DAYS)).isoformat()
+        after = date.fromisoformat(last) + timedelta(days=1)
+        first = since or (after - timedelta(days=SHOWN_DAYS)).isoformat()
     except OverflowError:
-        raise typer.BadParameter(f"{until} is before all figures") from None
+        raise typer.BadParameter(f"{last} is before or after all figures") from None
+    return {"from": first, "to": after.isoformat()}

@@ -72,7 +72,7 @@ async def test_figures_are_listed_with_their_n_and_their_doubt(house):
         requested(f"t-{n}"), submitted(f"t-{n}", 60 * (n + 1)))])  # fmt: skip
     await house.put([entry("en-1", 90)])
     found = await run(
-        house, "metrics", "firm-1", "--from", "2026-07-01", "--to", "2026-07-04",
+        house, "metrics", "firm-1", "--from", "2026-07-01", "--to", "2026-07-03",
         "--metric", "turnaround,review_coverage,hours", "--clock", "wall",
     )  # fmt: skip
     assert found.exit_code == 0
@@ -103,7 +103,7 @@ async def test_days_and_groups_have_columns_of_their_own(house):
     await house.put(DIRECTORY, "admin:a")
     await house.put(STORY)
     found = await run(
-        house, "metrics", "firm-1", "--from", "2026-07-01", "--to", "2026-07-03", "--metric",
+        house, "metrics", "firm-1", "--from", "2026-07-01", "--to", "2026-07-02", "--metric",
         "hours", "--granularity", "day", "--group-by", "placement,country",
     )  # fmt: skip
     assert [line.split() for line in found.lines[2:6] if "─" not in line] == [
@@ -124,7 +124,7 @@ async def test_what_goes_wrong_is_one_sentence(house):
         (["scorecard", "firm-1", "2026-W60"], 2, "no ISO week"),
         (["metrics", "firm-1", "--metric", "charm"], 2, "--metric"),
         (["metrics", "firm-1", "--group-by", "matter_ref"], 2, "--group-by"),
-        (["metrics", "firm-1", "--from", "2026-07-02", "--to", "2026-07-01"], 2, "after from"),
+        (["metrics", "firm-1", "--from", "2023-07-02", "--to", "2026-07-01"], 2, "two years"),
         (["metrics", "firm-1", "--to", "tomorrow"], 2, "no date"),
         (["metrics", "firm/1"], 2, "an id is letters"),
     ]
@@ -135,10 +135,13 @@ async def test_what_goes_wrong_is_one_sentence(house):
         assert (found.exit_code, sentence in said) == (code, True), (words, said)
         assert found.stdout == ""
     refused = await run(house, "metrics", "firm-1", token="tns_firm_x")
-    assert (refused.exit_code, "needs a valid bearer token" in refused.stderr) == (
+    said = " ".join(refused.stderr.split())
+    assert (refused.exit_code, "needs a valid bearer token: give another --token" in said) == (
         1,
         True,
     )
+    phase = await run(house, "metrics", "firm-1", "--phase", "foo", token=token)
+    assert (phase.exit_code, phase.stderr.count("--phase")) == (2, 1), phase.stderr
 
 
 async def test_a_service_that_does_not_run_is_told_as_such(tmp_path, unused_tcp_port):
