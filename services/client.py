@@ -269,6 +269,6 @@ def _fault(fault: Mapping[str, Any]) -> str:
     name = inside[0] if place in _PLACES and inside else place
     if not name:
         return detail
-    if place in {"path", "header", "period"}:
+    if place in {"path", "header"}:
         return f"{name}: {detail}"
     return f"--{OPTIONS.get(name, name.replace('_', '-'))}: {detail}"

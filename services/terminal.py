@@ -15,6 +15,7 @@ from schemas.periods import Month
 
 WIDTH: Final = 100  # where the output is no terminal
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_RATE: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,4})?")
 
 err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -47,11 +48,21 @@ def read_day(text: str) -> str:
         raise typer.BadParameter(f"{text} is no date: give one like 2026-07-31") from None
 
 
+def read_rate(text: str) -> str:
+    """Check a rate an hour."""
+    if _RATE.fullmatch(text) is None:
+        raise typer.BadParameter(f"{text} is no rate: give one like 9.00")
+    return text
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Firm = Annotated[str, typer.Argument(parser=read_id, help="The firm's id.")]
 TokenText = Annotated[
     str | None,
-    typer.Option("--token", help="The token to speak with, instead of TURNSHEET_TOKEN's."),
+    typer.Option(
+        "--token",
+        help="The token to speak with; others on the machine can see it, TURNSHEET_TOKEN's not.",
+    ),
 ]
 Url = Annotated[
     str | None, typer.Option("--url", help="Where the service is, when not on this machine.")

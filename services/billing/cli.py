@@ -9,7 +9,7 @@ import typer
 
 from services.billing import tables
 from services.client import CallRefused, Service, speaks
-from services.terminal import AsJson, Firm, bar, read_day, read_id, read_month, show
+from services.terminal import AsJson, Firm, bar, read_day, read_id, read_month, read_rate, show
 
 POLL_SECONDS = 0.3
 SHOWN = 5
@@ -143,10 +143,11 @@ def approve(
     billing: Service, invoice: MaybeInvoice = None, period: Period = None, as_json: AsJson = False
 ) -> None:
     """Approve a draft, or all drafts of a month."""
-    if invoice is not None:
+    month = _month_of(invoice, period)
+    if month is None:
         wanted = [invoice]
     else:
-        listed = _invoices(billing, {"period": _needed(period)})
+        listed = _invoices(billing, {"period": month})
         wanted = [item["invoice_id"] for item in listed if item["state"] == "draft"]
         if not wanted:
             raise CallRefused("nothing of this month is a draft: see `turnsheet bill list`")
@@ -165,9 +166,10 @@ def approve(
         raise typer.Exit(1)
 
 
-def _needed(period: str | None) -> str:
-    if period is None:
-        raise typer.BadParameter("give an invoice, or --period 2026-07")
+def _month_of(invoice: str | None, period: str | None) -> str | None:
+    """Give the month when that was asked for; refuse both it and an invoice, or neither."""
+    if (invoice is None) == (period is None):
+        raise typer.BadParameter("give an invoice or --period 2026-07, not both")
     return period
 
 
@@ -186,11 +188,12 @@ def issue(
     are settled too.
     """
     body = {"invoice_date": date}
-    if invoice is not None:
+    month = _month_of(invoice, period)
+    if month is None:
         issued = [billing.ask("POST", f"/v1/invoices/{invoice}/issue", body, has="invoice_id")]
         show(issued, [tables.invoices_table(issued)], as_json=as_json)
         return
-    answers = list(_issue_month(billing, _needed(period), body))
+    answers = list(_issue_month(billing, month, body))
     issued = [item for answer in answers for item in answer["issued"]]
     without = [firm for answer in answers for firm in answer["settled_without_document"]]
     refused = [one for answer in answers for one in answer["refused"]]
@@ -297,7 +300,7 @@ def list_rates(billing: Service, as_json: AsJson = False) -> None:
 @speaks("billing")
 def set_rate(
     billing: Service,
-    rate: Annotated[str, typer.Option(help="The rate an hour, like 9.00.")],
+    rate: Annotated[str, typer.Option(parser=read_rate, help="The rate an hour, like 9.00.")],
     since: Annotated[str, typer.Option("--from", parser=read_day, help="From this date on.")],
     country: Annotated[
         str | None, typer.Option(help="The country of work, like PH; not for a placement.")

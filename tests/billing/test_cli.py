@@ -27,9 +27,17 @@ async def test_an_empty_list_is_told_in_words(billing: Billing):
 
 
 async def test_a_value_that_the_service_refuses_is_a_wrong_call(billing: Billing):
-    rate = ("rates", "set", "--country", "XX", "--rate", "9", "--from", "2026-01-01")
-    code, out, err = await billing.command(*rate)
-    assert (code, out, "country: not a country of ISO 3166-1" in err) == (2, "", True)
+    terms = ("terms", "set", "firm-1", "--from", "2026-03")
+    cases = [
+        (("rates", "set", "--country", "XX", "--rate", "9", "--from", "2026-01-01"),
+         "--country: not a country of ISO 3166-1"),
+        ((*terms, "--increment", "7"), "--increment: Input should be 0, 6 or 15"),
+        ((*terms, "--exclude-kind", "foo"), "--exclude-kind: Input should be 'work'"),
+        ((*terms, "--exclude-phase", "foo"), "--exclude-phase: Input should be"),
+    ]  # fmt: skip
+    ran = await asyncio.gather(*(billing.command(*words) for words, _ in cases))
+    for (words, sentence), (code, out, err) in zip(cases, ran, strict=True):
+        assert (code, out, sentence in err) == (2, "", True), (words, err)
 
 
 async def test_terms_are_shown_with_the_version_of_this_month_marked(billing: Billing):

@@ -15,6 +15,7 @@ from services.cli import app, main
 
 TOKEN = {"TURNSHEET_TOKEN": "tns_x"}
 MONTH = "give one like 2026-07"
+RATE = "give one like 9.00"
 DAY = "give one like 2026-07-31"
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 BILL_RUN = ("bill", "run", "2026-07")
@@ -26,6 +27,19 @@ WRONG = [
     (("bill", "show", "a b"), {}, 2, "an id is letters"),
     (("rates", "set", "--country", "PH", "--rate", "9", "--from", "x"), {}, 2, DAY),
     (("terms", "set", "firm-1", "--from", "2026"), {}, 2, MONTH),
+    (("rates", "set", "--country", "PH", "--rate", "abc", "--from", "2026-01-01"), {}, 2, RATE),
+    (("bill", "approve", "run-1.a", "--period", "2026-07"), TOKEN, 2, "not both"),
+    (
+        ("bill", "issue", "run-1.a", "--period", "2026-07", "--date", "2026-08-01"),
+        TOKEN,
+        2,
+        "not b",
+    ),
+    (("token", "create", "firm", "f-1", "--firm", "bad firm!", "--source", "x"), {}, 2, "an id is"),
+    (("token", "create", "firm", "f-1", "--firm", "f-1", "--source", ""), {}, 2, "a source is"),
+    (("metrics", "f", "--from", "2026-07-02", "--to", "2026-07-01"), TOKEN, 2, "is before --from"),
+    (("metrics", "f", "--to", "0001-01-02"), TOKEN, 2, "is before or after all figures"),
+    (("metrics", "f", "--to", "9999-12-31"), TOKEN, 2, "after all figures"),
     (("timesheet", "list", "f", "--from", "2026-07-01", "--to", "end"), {}, 2, DAY),
     (("metrics", "f", "--from", "foo"), {}, 2, DAY),
     (("scorecard", "f", "2026-W60"), {}, 2, "give one like 2026-W28"),
@@ -135,6 +149,7 @@ OF_REST = ("bill", "rates", "terms", "timesheet", "metrics", "scorecard", "send"
 
 
 def test_every_command_that_speaks_to_a_service_takes_a_token_and_an_address():
+    asked = {"--token", "--url"}
     given = {words for words, found in COMMANDS.items()
-             if {"--token", "--url"} <= {name for p in found.params for name in p.opts}}  # fmt: skip
+             if asked <= {name for p in found.params for name in p.opts}}  # fmt: skip
     assert given == {words for words in COMMANDS if words[0] in OF_REST}

@@ -8,13 +8,15 @@ from typing import Annotated, Final, TypeVar
 
 import asyncpg
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
+from schemas.fields import Source
 from services.machine.operator_tokens import Operator
 from services.postgres import Connection, connect
 from services.refusals import Refused
 from services.settings import Settings, load
-from services.terminal import AsJson, err, fail, show
+from services.terminal import AsJson, err, fail, read_id, show
 from services.web.auth import (
     ALL,
     DEFAULT_SCOPES,
@@ -29,6 +31,7 @@ from services.web.auth import (
 from services.web.problems import Problem
 
 Found = TypeVar("Found")
+_SOURCE: Final = TypeAdapter[str](Source)
 tokens = typer.Typer(no_args_is_help=True, help="Who may speak: make, list and revoke tokens.")
 
 # What a token of a kind is bound to when nothing is said; what is not here has to be said.
@@ -44,13 +47,32 @@ UNBOUND: Final[dict[Kind, frozenset[str]]] = {
 }
 
 
+def read_bound(text: str) -> str:
+    """Check an id of a firm or placement; "*" is all."""
+    return text if text == ALL else read_id(text)
+
+
+def read_source(text: str) -> str:
+    """Check a prefix of sources: what an event's source can be."""
+    try:
+        return _SOURCE.validate_python(text)
+    except ValidationError:
+        raise typer.BadParameter("a source is a URI, like tracker/asst-1") from None
+
+
 @tokens.command("create")
 def create(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.")],
     name: Annotated[str, typer.Argument(help="Whose it is: an opaque id, like asst-1.")],
-    firm: Annotated[list[str] | None, typer.Option(help="A firm it is bound to.")] = None,
-    placement: Annotated[list[str] | None, typer.Option(help="A placement.")] = None,
-    source: Annotated[list[str] | None, typer.Option(help="A prefix of event sources.")] = None,
+    firm: Annotated[
+        list[str] | None, typer.Option(parser=read_bound, help="A firm it is bound to.")
+    ] = None,
+    placement: Annotated[
+        list[str] | None, typer.Option(parser=read_bound, help="A placement.")
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(parser=read_source, help="A prefix of event sources.")
+    ] = None,
     scope: Annotated[list[str] | None, typer.Option(help="Instead of the kind's own.")] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = 90,
     label: Annotated[str, typer.Option(help="What it is for; opaque, no names.")] = "",
