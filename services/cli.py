@@ -49,6 +49,7 @@ EXPECTED = (
     AlreadyOwned, JarsUnavailable, KafkaFailed, KafkaUnreached, NotDelivered, PortTaken,
     PostgresFailed, Refused, ServiceFailed, SettingsRefused, StoryFailed, TopicRefused,
 )  # fmt: skip
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 DOWN_SECONDS = 30.0
 WAIT_SECONDS = 0.5
 REBUILD_ATTEMPTS = 5
@@ -293,8 +294,10 @@ def main() -> None:
         app()
     except BrokenPipeError:
         os._exit(1)  # the reader of our output has gone
-    except KeyboardInterrupt:
-        sentence = "interrupted"
+    except SystemExit as ended:
+        if ended.code != INTERRUPTED:
+            raise
+        sentence, code = "interrupted", INTERRUPTED
     except EXPECTED as error:
         sentence = str(error)
         code = 2 if isinstance(error, CalledWrongly) else 1

@@ -2,7 +2,12 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
+from asyncio.subprocess import PIPE
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -169,6 +174,57 @@ async def test_rules_that_cannot_be_read_are_a_wrong_call(door, command, tmp_pat
 async def test_a_broken_export_is_one_sentence(door, command, tmp_path):
     brought = await bring(command, door, tmp_path, '"never closed')
     assert (brought.exit_code, "bad_csv" in brought.stderr) == (1, True)
+
+
+@asynccontextmanager
+async def held_after_an_answer(url):
+    """Pass on what is sent to a door until it has answered once; say where, and when more came."""
+    answered, more, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def forth(reader, writer):
+        while raw := await reader.read(65_536):
+            if answered.is_set():
+                more.set()
+            else:
+                writer.write(raw)
+        writer.close()
+
+    async def back(reader, writer):
+        while raw := await reader.read(65_536):
+            answered.set()
+            writer.write(raw)
+
+    async def relay(reader, writer):
+        here = urlsplit(url)
+        there = await asyncio.open_connection(here.hostname, here.port)
+        await asyncio.gather(forth(reader, there[1]), back(there[0], writer))
+        writer.close()
+        await asyncio.gather(writer.wait_closed(), there[1].wait_closed())
+        ended.set()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", more
+        await ended.wait()
+
+
+async def test_a_sending_that_is_interrupted_says_how_far_it_came(door, tmp_path):
+    file = tmp_path / "events.ndjson"
+    file.write_text("\n".join(json.dumps(event(f"a-{n}")) for n in range(1_500)))
+    async with held_after_an_answer(door.url) as (url, more):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from services.cli import main; main()", "send", file,
+            "--url", url, stdout=PIPE, stderr=PIPE,
+            env={**os.environ, "TURNSHEET_TOKEN": await door.token(),
+                 "TURNSHEET_HOME": str(door.settings.home)},
+        )  # fmt: skip
+        await more.wait()
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (130, b"")
+    assert err.decode().splitlines() == [
+        "1000 accepted so far; sending the file again is harmless",
+        "error: interrupted",
+    ]
 
 
 @pytest.fixture

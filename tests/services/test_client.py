@@ -1,10 +1,12 @@
 """The client of the commands: who gets the token, and what it makes of strangers' answers."""
 
 import asyncio
+import socket
 from contextlib import ExitStack
 
 import pytest
 
+from services import client
 from services.client import CalledWrongly, CallRefused, Service
 from services.settings import Settings
 from tests.strangers import stranger
@@ -79,6 +81,18 @@ def test_where_no_https_is_spoken_no_secure_connection_is_told(strangers):
     here, _ = strangers
     with pytest.raises(CallRefused, match="no secure connection"):
         billing_at(here.url.replace("http:", "https:")).call("GET", "/v1/rate-cards")
+
+
+def test_a_long_silence_is_told_once(monkeypatch, capsys):
+    monkeypatch.setattr(client, "SILENT_SECONDS", 0.02)
+    monkeypatch.setattr(client, "SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        service = billing_at(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for _ in range(2):
+            with pytest.raises(CallRefused, match="no answer from billing"):
+                service.call("GET", "/v1/rate-cards")
+    told = f"no answer from {service.base} yet: waiting for up to 0 s\n"
+    assert capsys.readouterr().err == told
 
 
 async def test_what_is_no_http_is_a_stranger_too(unused_tcp_port):
