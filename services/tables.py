@@ -7,7 +7,7 @@ from rich.table import Table
 def plain_table(
     *columns: str, title: str | None = None, right: frozenset[str] = frozenset()
 ) -> Table:
-    """Make a table without frames; the columns named in `right` stand at the right."""
+    """Make a table without frames; the columns named in `right` stand at the right, unbroken."""
     table = Table(
         title=title,
         title_style="bold",
@@ -19,5 +19,8 @@ def plain_table(
         header_style="bold",
     )
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        at_right = name in right
+        table.add_column(
+            name, justify="right" if at_right else "left", overflow="fold", no_wrap=at_right
+        )
     return table

@@ -8,12 +8,16 @@ from datetime import date
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.progress import Progress
+from rich.table import Table
 
 from schemas.periods import Month
 
 WIDTH: Final = 100  # where the output is no terminal
+UNBOUNDED: Final = 100_000
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _RATE: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,4})?")
 
@@ -70,13 +74,37 @@ Url = Annotated[
 
 
 def show(body: Any, shown: Iterable[RenderableType], *, as_json: bool, width: int = WIDTH) -> None:
-    """Print an answer: as JSON for machines, or as tables and lines for people."""
+    """Print an answer: as JSON for machines, or as tables and lines for people.
+
+    `width` is that of what is no terminal, or of one that is too narrow for what stands in columns.
+    """
     if as_json:
         typer.echo(json.dumps(body))
         return
+    items = list(shown)
     out = Console(width=None if sys.stdout.isatty() else width, highlight=False, markup=False)
-    for item in shown:
+    if (least := max(map(_least_width, items), default=0)) > out.width:
+        out.width = max(least, width)
+    for item in items:
         out.print(item)
+
+
+def _least_width(item: RenderableType) -> int:
+    """Hold ids and unbroken columns of tables at their width; say how much room they need."""
+    if isinstance(item, Group):
+        return max(map(_least_width, item.renderables), default=0)
+    if isinstance(item, Padding):
+        return _least_width(item.renderable) + item.left + item.right
+    if not isinstance(item, Table):
+        return 0
+    wide = Console(width=UNBOUNDED)
+    for column in item.columns:
+        if column.no_wrap or not any(" " in str(cell) for cell in column.cells):
+            cells = [Measurement.get(wide, wide.options, cell) for cell in column.cells]
+            head = Measurement.get(wide, wide.options, column.header)
+            column.min_width = max(measured.maximum for measured in (head, *cells))
+            column.no_wrap = True
+    return Measurement.get(wide, wide.options, item).minimum
 
 
 def say_error(words: str) -> None:

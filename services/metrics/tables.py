@@ -118,7 +118,7 @@ def _heading(card: Json) -> RenderableType:
 
 def _phase_table(whole: Json, rows: Sequence[Json]) -> RenderableType:
     table = plain_table(title=f"\n{whole['phase'].upper()}")
-    table.add_column("placement", min_width=10, overflow="fold")
+    table.add_column("placement", min_width=10, no_wrap=True)
     for name, width in (
         ("turnaround", 12),
         ("office hours", 12),
@@ -198,7 +198,7 @@ def _hours_table(whole: Json, rows: Sequence[Json]) -> RenderableType:
     if not cards:
         return Text("")
     table = plain_table()
-    table.add_column("hours by task", min_width=13, overflow="fold")
+    table.add_column("hours by task", min_width=13, no_wrap=True)
     for name in TASK_TYPES.values():
         table.add_column(name, justify="right", min_width=8)
     for card in cards:
