@@ -68,17 +68,6 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
 
 
-def base_url(settings: Settings, house: House, given: str | None = None) -> str:
-    """Give the address of a house's API: the given one, else that of the settings.
-
-    Raises `CalledWrongly` for what is no address.
-    """
-    url = (given or settings.url(house)).rstrip("/")
-    if _URL.fullmatch(url) is None or not _has_place(url):
-        raise CalledWrongly(f"{url} is no address of {house}: give one like http://127.0.0.1:8001")
-    return url
-
-
 def _has_place(url: str) -> bool:
     """Say whether an address names a host, and a port that can be."""
     try:
@@ -86,20 +75,6 @@ def _has_place(url: str) -> bool:
         return bool(place.hostname) and place.port != 0
     except ValueError:
         return False
-
-
-def bearer(settings: Settings, kind: Kind, given: str | None = None) -> str:
-    """Give the token to speak with: the given one, that of the environment, or the operator's.
-
-    Raises `CallRefused` when there is none, and `CalledWrongly` for what is none.
-    """
-    try:
-        token = given or operator_token(settings, kind)
-    except LookupError as error:
-        raise CallRefused(str(error)) from None
-    if _TOKEN.fullmatch(token) is None:
-        raise CalledWrongly("a token is one word, as `turnsheet token create` printed it")
-    return token
 
 
 @dataclass
@@ -120,12 +95,26 @@ class Service:
     @property
     def base(self) -> str:
         """The address of the house. Raises `CalledWrongly` for what is no address."""
-        return base_url(self.settings, self.house, self.url)
+        url = (self.url or self.settings.url(self.house)).rstrip("/")
+        if _URL.fullmatch(url) is None or not _has_place(url):
+            raise CalledWrongly(
+                f"{url} is no address of {self.house}: give one like http://127.0.0.1:8001"
+            )
+        return url
 
     @property
     def bearer(self) -> str:
-        """The token to speak with. Raises `CallRefused` when there is none."""
-        return bearer(self.settings, self.kind, self.token)
+        """The given token, that of the environment, or the operator's.
+
+        Raises `CallRefused` when there is none, and `CalledWrongly` for what is none.
+        """
+        try:
+            token = self.token or operator_token(self.settings, self.kind)
+        except LookupError as error:
+            raise CallRefused(str(error)) from None
+        if _TOKEN.fullmatch(token) is None:
+            raise CalledWrongly("a token is one word, as `turnsheet token create` printed it")
+        return token
 
     def ask(
         self,
