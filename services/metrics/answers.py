@@ -15,6 +15,7 @@ from services.metrics.scorecards import Card, Notices
 
 SPAN_DAYS_MAX: Final = 731
 WINDOWS_MAX: Final = 400
+FIGURES_MAX: Final = 20_000  # some 9 MB to be written
 EARLIEST: Final = date(2000, 1, 1)
 LATEST: Final = date(2100, 1, 1)
 

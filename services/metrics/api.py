@@ -11,6 +11,7 @@ from schemas.directory import Firm
 from schemas.periods import Week
 from services.directories import load_directory, load_firm
 from services.metrics.answers import (
+    FIGURES_MAX,
     DefinitionItem,
     DefinitionsAnswer,
     FiguresAnswer,
@@ -25,7 +26,15 @@ from services.metrics.answers import (
 )
 from services.metrics.catalogue import DEFINITIONS, choose
 from services.metrics.cohorts import Member, Timing, Work
-from services.metrics.figures import Question, answer, phase_of
+from services.metrics.figures import (
+    PHASES,
+    Question,
+    answer,
+    clocks_of,
+    count_figures,
+    phase_of,
+    windows,
+)
 from services.metrics.gather import load_cut, load_work
 from services.metrics.scorecards import METRICS, make_scorecard, pooled_span
 from services.postgres import Connection
@@ -66,19 +75,22 @@ async def get_figures(request: web.Request) -> web.StreamResponse:
         phases=query.phases,
         percentiles=query.percentiles,
     )
-    figures = await _computed(work, lambda: answer(work, question))
-    return json_response(
-        request,
-        FiguresAnswer(
+
+    def respond() -> web.Response:
+        if count_figures(work, question) > FIGURES_MAX:
+            raise _too_many_figures()
+        told = FiguresAnswer(
             firm_id=firm_id,
             timezone=work.zone,
             from_date=query.from_date,
             to_date=query.to_date,
-            figures=figures,
+            figures=answer(work, question),
             failed_entities=failed,
             data_as_of=data_as_of,
-        ),
-    )
+        )
+        return json_response(request, told)
+
+    return await _computed(_most_figures(work, question), respond)
 
 
 async def get_members(request: web.Request) -> web.StreamResponse:
@@ -91,8 +103,12 @@ async def get_members(request: web.Request) -> web.StreamResponse:
         work = await load_work(conn, firm, query.span, [definition], _this_minute())
         data_as_of, _ = await load_cut(conn, path.firm, work.as_of)
     timing = Timing(query.clock, query.net)
-    members = await _computed(work, lambda: definition.measure(work, query.span, timing))
-    asked = sorted((m for m in members if _is_asked(m, query)), key=_place)
+
+    def measure() -> list[Member]:
+        members = definition.measure(work, query.span, timing)
+        return sorted((m for m in members if _is_asked(m, query)), key=_place)
+
+    asked = await _computed(work.rows(), measure)
     rest = [m for m in asked if after is None or _place(m) > after]
     page = rest[: query.limit]
     following = write_cursor(_place(page[-1])) if len(rest) > len(page) else None
@@ -130,10 +146,10 @@ async def get_scorecard(request: web.Request) -> web.StreamResponse:
         asked = [DEFINITIONS[name] for name in (*METRICS, "hours_by_task_type")]
         work = await load_work(conn, directory.firm, span, asked, _this_minute())
         data_as_of, failed = await load_cut(conn, path.firm, work.as_of)
-    card = await _computed(work, lambda: make_scorecard(work, directory, week))
-    return json_response(
-        request,
-        ScorecardAnswer(
+
+    def respond() -> web.Response:
+        card = make_scorecard(work, directory, week)
+        told = ScorecardAnswer(
             firm_id=path.firm,
             timezone=work.zone,
             week=card.week,
@@ -144,15 +160,34 @@ async def get_scorecard(request: web.Request) -> web.StreamResponse:
             notices=card.notices,
             failed_entities=failed,
             data_as_of=data_as_of,
-        ),
-    )
+        )
+        return json_response(request, told)
+
+    figures = len(directory.placements) * len(METRICS)
+    return await _computed(work.rows() + figures, respond)
 
 
-async def _computed(work: Work, compute: Callable[[], Value]) -> Value:
-    """Compute from a firm's work; from much of it in a thread, for the loop also reads the log."""
-    if len(work.tasks) + len(work.worked) <= LARGE_RECORDS:
+async def _computed(size: int, compute: Callable[[], Value]) -> Value:
+    """Compute, and write, an answer; a large one in a thread, for the loop also reads the log."""
+    if size <= LARGE_RECORDS:
         return compute()
     return await asyncio.to_thread(compute)
+
+
+def _most_figures(work: Work, question: Question) -> int:
+    """Say how many figures there could be if every row were a group: stock asks each so often."""
+    clocks = sum(len(clocks_of(one, question.clocks)) for one in question.definitions)
+    return (work.rows() + len(PHASES)) * clocks * len(windows(question.span, question.granularity))
+
+
+def _too_many_figures() -> Problem:
+    fault = Fault(
+        "/query",
+        "too_many_figures",
+        f"ask for {FIGURES_MAX:,} figures at most: fewer dates, groups, metrics or clocks,"
+        " or a coarser granularity",
+    )
+    return Problem(422, "invalid_query", "The query is not what this call takes", errors=[fault])
 
 
 async def get_definitions(request: web.Request) -> web.StreamResponse:
@@ -227,7 +262,9 @@ ROUTES: Final = (
         get_figures,
         scope="metrics:read",
         summary="Figures of a firm",
-        description="Computed on read, for the dates [from, to) of the firm's zone.",
+        description="Computed on read, for the dates [from, to) of the firm's zone. Windows ×"
+        f" groups × metrics, each in its clocks, come to {FIGURES_MAX:,} figures at most: more is"
+        " refused with `too_many_figures`.",
         query=FiguresQuery,
         response=FiguresAnswer,
     ),

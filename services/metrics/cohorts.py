@@ -88,6 +88,16 @@ class Work:
         """Return the firm-local date of an instant."""
         return local_date(instant, self.zone)
 
+    def rows(self) -> int:
+        """Say how many rows were gathered."""
+        return sum(map(len, (self.tasks, self.escalations, self.worked, self.open_entries)))
+
+    def places(self, definition: "Definition") -> set[Placed]:
+        """Return every place that a member of a metric can have."""
+        if definition.is_of_hours:
+            return {part.place for part in self.worked} | {one.place for one in self.open_entries}
+        return {task.place for task in self.tasks} | {one.place for one in self.escalations}
+
     def anchored(
         self, window: "Window", anchor: Callable[[Columns], datetime | None]
     ) -> Iterator["Anchored"]:
@@ -184,6 +194,11 @@ class Definition:
     grouped: tuple[Dimension, ...] = ()
     is_stock: bool = False
     counts_loose: bool = False
+
+    @property
+    def is_of_hours(self) -> bool:
+        """Whether it names entries; every other metric names tasks."""
+        return self.anchor == "service_date"
 
 
 def stock_instant(work: Work, window: Window) -> datetime:

@@ -131,6 +131,20 @@ def answer(work: Work, question: Question, measured: Measured | None = None) -> 
     return tuple(found)
 
 
+def count_figures(work: Work, question: Question) -> int:
+    """Say how many figures an answer may have, before anything is measured.
+
+    Windows × groups × clocks of each metric; groups are those of all its rows, counted or not.
+    """
+    figures = 0
+    for definition in question.definitions:
+        dimensions = _dimensions(question, definition)
+        keys = {_key(place, dimensions) for place in work.places(definition)}
+        groups = _named(question, definition, {key for key in keys if _is_asked(key, question)})
+        figures += len(groups) * len(clocks_of(definition, question.clocks))
+    return figures * len(windows(question.span, question.granularity))
+
+
 def windows(span: Window, granularity: Granularity) -> tuple[Window, ...]:
     """Cut a span of dates into days, ISO weeks or months; the first and last end with the span."""
     ends: Mapping[Granularity, Callable[[date], date]] = {
@@ -194,9 +208,10 @@ def _figures(
 ) -> Iterable[Figure]:
     timing = Timing(clock or "wall", question.net)
     cohorts = _cohorts(measured, question, definition, timing, spans)
-    keys = sorted(_keys(question, definition, cohorts.values()), key=_in_order)
+    keys = {key for cohort in cohorts.values() for key in cohort}
+    named = sorted(_named(question, definition, keys), key=_in_order)
     for span in spans:
-        for key in keys:
+        for key in named:
             members = cohorts[span].get(key, ())
             yield _figure(measured.work, question, definition, clock, span, key, members)
 
@@ -210,7 +225,7 @@ def _cohorts(
 ) -> dict[Window, dict[_Key, list[Member]]]:
     """Measure once over the whole span, a stock metric once a window, and sort the members."""
     cohorts: dict[Window, dict[_Key, list[Member]]] = {span: defaultdict(list) for span in spans}
-    dimensions = tuple(dict.fromkeys((*question.group_by, *definition.grouped)))
+    dimensions = _dimensions(question, definition)
     firsts = [span.from_date for span in spans]
     # Members are many and their places few, each mostly the same value; members keep them alive.
     keys: dict[int, _Key] = {}
@@ -218,27 +233,30 @@ def _cohorts(
         for member in measured.members(definition, asked, timing):
             place = member.place
             key = keys.get(id(place)) or keys.setdefault(id(place), _key(place, dimensions))
-            if question.phases is not None and key.phase not in question.phases:
+            if not _is_asked(key, question):
                 continue
             window = asked if definition.is_stock else spans[bisect_right(firsts, member.day) - 1]
             cohorts[window][key].append(member)
     return cohorts
 
 
+def _dimensions(question: Question, definition: Definition) -> tuple[Dimension, ...]:
+    return tuple(dict.fromkeys((*question.group_by, *definition.grouped)))
+
+
+def _is_asked(key: _Key, question: Question) -> bool:
+    return question.phases is None or key.phase in question.phases
+
+
 def _key(place: Placed, dimensions: Sequence[Dimension]) -> _Key:
     return _Key(phase_of(place), tuple((name, dimension_of(place, name)) for name in dimensions))
 
 
-def _keys(
-    question: Question,
-    definition: Definition,
-    cohorts: Iterable[Mapping[_Key, Sequence[Member]]],
-) -> set[_Key]:
+def _named(question: Question, definition: Definition, keys: set[_Key]) -> set[_Key]:
     """Name the figures: every group that has a member; ungrouped, every phase asked for."""
-    keys = {key for cohort in cohorts for key in cohort}
-    if not question.group_by and not definition.grouped:
-        keys |= {_Key(phase, ()) for phase in question.phases or PHASES}
-    return keys
+    if question.group_by or definition.grouped:
+        return keys
+    return keys | {_Key(phase, ()) for phase in question.phases or PHASES}
 
 
 def _in_order(key: _Key) -> tuple[int, tuple[tuple[str, bool, str], ...]]:

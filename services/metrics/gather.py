@@ -22,8 +22,8 @@ async def load_work(
     """Load what the figures of a span of dates need."""
     asked = list(definitions)
     since, until = (day_start(day, firm.timezone) for day in span)
-    needs_hours = any(definition.anchor == "service_date" for definition in asked)
-    needs_tasks = any(definition.anchor != "service_date" for definition in asked)
+    needs_hours = any(definition.is_of_hours for definition in asked)
+    needs_tasks = not all(definition.is_of_hours for definition in asked)
     needs_escalations = any(definition.counts_loose for definition in asked)
     needs_open = any(definition.is_stock for definition in asked)
     return Work(

@@ -1,9 +1,12 @@
 """Figures over HTTP: one event's way from the log to an answer, and who may see it."""
 
 from datetime import date
+from typing import get_args
 
 from services.folding import rebuild
+from services.metrics.answers import MetricName
 from services.metrics.store import state_hash
+from services.metrics.tables import TASK_TYPES
 from tests.health import health
 from tests.log import DIRECTORY, entry, event
 
@@ -385,6 +388,26 @@ async def test_what_cannot_be_asked_is_told_so(house):
             422,
             True,
         ), (path, reply.body)
+
+
+async def test_more_figures_than_anyone_reads_are_refused_before_they_are_made(house):
+    await house.put(DIRECTORY, "admin:a")
+    kinds = [kind for kind in TASK_TYPES if kind != "scheduling"]
+    work = [requested(kind, task_type=kind) for kind in kinds]
+    await house.put(work[:6])
+    token = await house.token()
+    names = ",".join(get_args(MetricName))
+    days = "from=2026-01-01&to=2027-02-05&granularity=day"
+    query = f"metric={names}&{days}&group_by=task_type"
+    # 400 days × 6 types × 8 metrics and clocks of tasks, of which only stock has any member.
+    assert len(await figures(house, token, query)) == 400 * 6
+    await house.put(work[6:])
+    refused = await house.get(token, f"/v1/firms/firm-1/metrics?{query}")
+    assert (refused.status, refused.body["code"]) == (422, "invalid_query")
+    (fault,) = refused.body["errors"]
+    assert (fault["pointer"], fault["code"]) == ("/query", "too_many_figures")
+    assert "20,000" in fault["detail"]
+    assert await figures(house, token, query.replace("=day", "=week"))
 
 
 async def test_definitions_are_open_to_all_and_name_every_metric(house):

@@ -13,7 +13,7 @@ from schemas.periods import local_date
 from services.metrics.calendars import firm_clock
 from services.metrics.catalogue import DEFINITIONS, choose
 from services.metrics.cohorts import OpenEntry, Window, Work, Worked, days_of
-from services.metrics.figures import Measured, Question, answer, windows
+from services.metrics.figures import Measured, Question, answer, count_figures, windows
 from services.metrics.records import Escalation, Placed, PlacedEscalation
 from services.metrics.turnaround import elapsed_seconds, pauses
 from tests.metrics.stories import minute, seen, task_of
@@ -464,6 +464,21 @@ def test_only_the_phases_asked_for_are_answered():
     assert [(figure.phase, figure.excluded) for figure in found] == [("active", {})]
     named = answer(work_of(trial), Question(choose(["slack"]), JULY, phases=("trial",)))
     assert [(figure.phase, figure.excluded) for figure in named] == [("trial", {"no_due_date": 1})]
+
+
+def test_figures_are_counted_before_they_are_made():
+    lines = (0, "requested"), (30, "submitted", {"attempt": 1}), (60, "reviewed")
+    tasks = [
+        placed(*lines, place=replace(PLACE, task_type=kind, phase=phase), task_id=kind + phase)
+        for kind in ("intake", "document_prep")
+        for phase in ("active", "trial")
+    ]
+    work = work_of(*tasks, worked=[part(1, 60)])
+    names = "turnaround", "first_pass_acceptance", "throughput", "hours_by_task_type"
+    for group_by in ((), ("task_type",), ("task_type", "phase")):
+        for phases in (None, ("active",)):
+            question = Question(choose(names), JULY, "day", group_by=group_by, phases=phases)
+            assert count_figures(work, question) == len(answer(work, question))
 
 
 def test_pauses_never_reach_outside_the_stretch_they_are_asked_for():
