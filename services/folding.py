@@ -54,7 +54,7 @@ __all__ = [
 
 RECORDS_MAX: Final = 10_000  # an entity with more is folded by the queue, not by every poll
 SLICE_RECORDS_MAX: Final = 20_000  # facts that are held in memory at once
-LARGE_SECONDS: Final = 60
+LARGE_SECONDS: Final = 60  # between two folds of such an entity, or attempts at one
 REFOLD_SLICE: Final = 500
 ROUNDS_MAX: Final = 5
 REFUSALS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -417,23 +417,42 @@ def _tell_failed(reading: Reading, failed: Mapping[EntityKey, Failure]) -> None:
 
 
 async def drain_refolds(conn: Connection, reading: Reading) -> int:
-    """Fold a slice of the queue again; return how many rows it took, 0 when none is due."""
+    """Fold a slice of the queue again; return how many rows it took, 0 when none is due.
+
+    Large entities come when nothing else is due, each in a transaction of its own: however long
+    one takes, and even if it never ends, the others are folded.
+    """
     taken = 0
     for kinds in (DIRECTORY_KINDS, reading.kinds):
         async with conn.transaction():
-            rows = await conn.fetch(SQL.claim_refolds, sorted(kinds), REFOLD_SLICE)
-            keys = {key_of(row) for row in rows}
-            if kinds is DIRECTORY_KINDS:
-                await fold_directory(conn, reading, keys)
-            elif keys:
-                # failpoint refold.claimed
-                await conn.execute(SQL.allow_long_fold)
-                work: Fresh = {key: {} for key in keys}
-                await fold_entities(conn, _careful(reading), work, large_too=True)
-                # failpoint refold.folded
+            rows = await conn.fetch(
+                SQL.claim_refolds, sorted(kinds), REFOLD_SLICE, RECORDS_MAX, SLICE_RECORDS_MAX
+            )
+            await _fold_again(conn, reading, rows)
         # failpoint refold.committed
         taken += len(rows)
-    return taken
+    return taken or await _drain_large(conn, reading)
+
+
+async def _drain_large(conn: Connection, reading: Reading) -> int:
+    kinds = sorted(DIRECTORY_KINDS | reading.kinds)
+    row = await conn.fetchrow(SQL.put_off_large, kinds, timedelta(seconds=LARGE_SECONDS))
+    if row is None:
+        return 0
+    async with conn.transaction():
+        await _fold_again(conn, reading, await conn.fetch(SQL.claim_refold, *row))
+    return 1
+
+
+async def _fold_again(conn: Connection, reading: Reading, rows: Sequence[asyncpg.Record]) -> None:
+    keys = {key_of(row) for row in rows}
+    await fold_directory(conn, reading, [key for key in keys if key.kind in DIRECTORY_KINDS])
+    work: Fresh = {key: {} for key in keys if key.kind in reading.kinds}
+    if work:
+        # failpoint refold.claimed
+        await conn.execute(SQL.allow_long_fold)
+        await fold_entities(conn, _careful(reading), work, large_too=True)
+        # failpoint refold.folded
 
 
 # What others ask

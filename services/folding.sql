@@ -89,10 +89,42 @@ where e.failed is not null
 
 -- name: claim_refolds
 -- A slice of the queue that no other drainer holds; first of its transaction, so that a rebuild
--- waits for it here.
-delete from refold r using (
-    select firm_id, refold_id from refold where due_at <= now() and kind = any($1::text[])
+-- waits for it here. Entities of more than $3 records are marked, to be folded one by one; a slice
+-- ends where its entities have $4 records together.
+with due as (
+    select firm_id, refold_id, kind, entity_id from refold
+    where due_at <= now() and kind = any($1::text[]) and reason <> 'large'
     order by firm_id, refold_id limit $2 for update skip locked
+), weighed as materialized (
+    select d.firm_id, d.refold_id, coalesce(e.records, 0) as records
+    from due d left join entity e using (firm_id, kind, entity_id)
+), marked as (
+    update refold r set reason = 'large' from weighed w
+    where r.firm_id = w.firm_id and r.refold_id = w.refold_id and w.records > $3
+), slice as (
+    select firm_id, refold_id from (
+        select *, sum(records) over (order by firm_id, refold_id) as held
+        from weighed where records <= $3
+    ) w where held - records < $4
+)
+delete from refold r using slice s where r.firm_id = s.firm_id and r.refold_id = s.refold_id
+returning r.firm_id, r.kind, r.entity_id;
+
+-- name: put_off_large
+-- The large entity that has waited longest, put off before its fold begins: an attempt that is cut
+-- leaves the row where it lets others go first.
+update refold r set due_at = now() + $2::interval from (
+    select firm_id, refold_id from refold
+    where due_at <= now() and kind = any($1::text[]) and reason = 'large'
+    order by due_at, firm_id, refold_id limit 1 for update skip locked
+) l where r.firm_id = l.firm_id and r.refold_id = l.refold_id
+returning r.firm_id, r.refold_id;
+
+-- name: claim_refold
+-- The row of a large entity, first of its transaction; none where another drainer folds it.
+delete from refold r using (
+    select firm_id, refold_id from refold where firm_id = $1 and refold_id = $2
+    for update skip locked
 ) c where r.firm_id = c.firm_id and r.refold_id = c.refold_id
 returning r.firm_id, r.kind, r.entity_id;
 

@@ -1,7 +1,8 @@
 """What belongs together is joined by its id: holds with resumes, escalations with resolutions."""
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypeVar
@@ -44,14 +45,14 @@ def pair(openings: Sequence[int], closings: Sequence[int]) -> Paired:
     Each opening goes with the next closing, which two may share; one without a later closing takes
     the nearest earlier one that is free, and then lasts no time at all.
     """
-    later = [(opening, next((c for c in closings if c > opening), None)) for opening in openings]
-    free = [c for c in closings if c not in {taken for _, taken in later}]
+    later = [Pair(opening, _next(closings, opening)) for opening in openings]
+    taken = {closing for _, closing in later}
+    free = [closing for closing in closings if closing not in taken]
     pairs = []
     for opening, closing in later:
         chosen = closing
-        if chosen is None:
-            chosen = max((c for c in free if c < opening), default=None)
-            free = [c for c in free if c != chosen]
+        if chosen is None and free:  # every closing lies before this opening: the last is nearest
+            chosen = free.pop()
         pairs.append(Pair(opening, chosen))
     return Paired(tuple(pairs), tuple(free))
 
@@ -188,8 +189,10 @@ def _ended(facts: Sequence[Fact], opening: int, end: int | None) -> datetime | N
     return None if end is None else whole_second(facts[max(opening, end)].time)
 
 
-def _next(places: Iterable[int], after: int) -> int | None:
-    return next((place for place in places if place > after), None)
+def _next(places: Sequence[int], after: int) -> int | None:
+    """Find the first of some ascending places that lies after one: a search, there may be many."""
+    number = bisect_right(places, after)
+    return places[number] if number < len(places) else None
 
 
 def _id(fact: Fact) -> str:

@@ -272,13 +272,13 @@ def _walk(
     states = [StateChange("requested", whole_second(facts[0].time))]
     ends = {stretch.opening: stretch.end for stretch in held.found}
     closings = {stretch.closing for stretch in held.found}
-    held_until: dict[int, int | None] = {}
+    held_until: set[int | None] = set()
     held_from: State = "in_progress"
     attempt: int | None = None
     for place, fact in enumerate(facts):
         now = states[-1].state
         if fact.type == _RESUMED:
-            held_until = {o: end for o, end in held_until.items() if end != place}
+            held_until.discard(place)
             if now == "on_hold" and place in closings and not held_until:
                 states.append(StateChange(held_from, whole_second(fact.time)))
             continue
@@ -292,11 +292,11 @@ def _walk(
             end = ends.get(place, -1)
             if end is not None and end < place:
                 continue  # ended before it began, or opened inside its own stretch
-            held_until[place] = end
+            held_until.add(end)
             held_from = now if now != "on_hold" else held_from
         if isinstance(fact.data, TaskSubmitted):
             attempt = fact.data.attempt
-            held_until = {}
+            held_until.clear()
         if then is not None and then != now:
             states.append(StateChange(then, whole_second(fact.time)))
     return tuple(states)

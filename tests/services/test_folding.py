@@ -20,8 +20,18 @@ from services.directories import load_directory
 from services.folding import apply, caught_up, drain_refolds, load_facts, place, rebuild
 from services.log_applying import Batch, Discontinuity, Fenced, LogState, digest_of
 from services.log_records import fact_row, read_record
-from services.postgres import connect, role_url
-from tests.log import DIRECTORY, FIRM, PLACEMENT, START, entry, event, put, record, topic_of
+from services.postgres import STORE_ERRORS, connect, role_url
+from tests.log import (
+    DIRECTORY,
+    FIRM,
+    PLACEMENT,
+    START,
+    entry,
+    event,
+    put,
+    record,
+    topic_of,
+)
 from tests.tally import TALLY, consuming, tally
 
 TOPIC_ID = UUID(int=7)
@@ -482,6 +492,52 @@ async def test_an_entity_with_very_many_records_is_left_to_the_queue(tally_house
     assert await drain_refolds(tally_house.conn, TALLY) == 1
     assert (await tally_house.rows())["a"] == (8, None)
     assert await caught_up(tally_house.conn, {("x.time-events", 0): 9})
+
+
+async def test_large_entities_keep_nobody_waiting_even_if_their_folds_are_cut(
+    settings, tally_house, log, monkeypatch
+):
+    monkeypatch.setattr(folding, "RECORDS_MAX", 3)
+    monkeypatch.setattr(consuming_room, "CUT_SECONDS", 0.5)
+
+    async def save(conn, states):
+        while "a" in {key.entity_id for key, _ in states}:
+            await conn.execute("select pg_sleep(0.05)")
+        await TALLY.save(conn, states)
+
+    def elsewhere(body):
+        return body.replace(b"firm-1", b"firm-2")
+
+    await log.apply(*map(elsewhere, DIRECTORY))
+    work = [entry(name, 5, event_id=f"{name}-{n}") for name in "ab" for n in range(5)]
+    await log.apply(*work, elsewhere(entry("c", 5)))
+    await tally_house.conn.execute("update refold set due_at = now() - interval '1 s'")
+    await tally_house.conn.execute(
+        "update refold set due_at = now() - interval '1 h', reason = 'firm' where entity_id = 'a'"
+    )
+    await apply(tally_house.conn, TALLY, [await log.batch([elsewhere(MOVED)])])
+    applying = Applying(settings, replace(TALLY, save=save), asyncio.Event())
+    with pytest.raises(STORE_ERRORS):
+        await applying.drain()
+    assert await tally_house.rows() == {"c": (1, "MX")}
+    await applying.drain()
+    assert await tally_house.rows() == {"b": (5, None), "c": (1, "MX")}
+    left = await tally_house.conn.fetch("select entity_id, due_at > now() as later from refold")
+    assert [tuple(row) for row in left] == [("a", True)]
+    await applying.close()
+    await tally_house.conn.execute("update refold set due_at = now()")
+    assert await drain_refolds(tally_house.conn, TALLY) == 1
+    assert (await tally_house.rows())["a"] == (5, None)
+    assert await tally_house.count("refold") == 0
+
+
+async def test_a_slice_of_the_queue_ends_where_its_records_are_many(tally_house, log, monkeypatch):
+    monkeypatch.setattr(folding, "SLICE_RECORDS_MAX", 10)
+    await log.apply(*(entry(f"n-{n % 4}", 5, event_id=f"e-{n}") for n in range(24)))
+    await apply(tally_house.conn, TALLY, [await log.batch(DIRECTORY)])
+    taken = [await drain_refolds(tally_house.conn, TALLY) for _ in range(3)]
+    assert taken == [2, 2, 0]
+    assert await tally_house.rows() == {f"n-{n}": (6, "PH") for n in range(4)}
 
 
 async def test_facts_are_held_a_slice_at_a_time(tally_house, log, monkeypatch):
