@@ -104,8 +104,8 @@ class Reading:
     kinds   the entity kinds it folds; the directory's are folded for every house
     fold    pure: all facts of an entity, in no order, and the firm and placements that they name;
             returns the entity's state, None when nothing of it stands
-    save    writes states into the house's own tables and removes what is None; whole sets at a
-            time, in the order of their keys, each key once
+    save    writes states into the house's own tables and removes what is None, also what could not
+            be folded or saved; whole sets at a time, in the order of their keys, each key once
     """
 
     house: House
@@ -308,8 +308,9 @@ async def _fold_slice(
         states, failed = await _fold(conn, reading, small, fresh)
         saved = await _save_versions(conn, seen, records, failed, large)
         # failpoint fold.versions_saved
-        if standing := [(key, state) for key, state in states.items() if key in saved]:
-            await reading.save(conn, standing)
+        # What cannot be folded is saved as None: rows are made of facts, not of an earlier poll's.
+        if folded := [(key, states.get(key)) for key in small if key in saved]:
+            await reading.save(conn, folded)
         # failpoint fold.states_saved
         _tell_failed(reading, {key: why for key, why in failed.items() if key in saved})
         if left := sorted(large & saved):
@@ -394,6 +395,7 @@ def _careful(reading: Reading) -> Reading:
                 return
             key, _ = states[0]
             failure = failure_of(error)
+            await reading.save(conn, [(key, None)])
             await conn.execute(SQL.fail_entity, *key, failure.reason)
             _tell_failed(reading, {key: failure})
 

@@ -52,13 +52,23 @@ def tally(key: EntityKey, facts: Sequence[Fact], directory: Directory) -> Any:
 
 
 async def save(conn: Connection, saved: Sequence[tuple[EntityKey, Any]]) -> None:
-    """Write a whole set with one statement, as a house does."""
+    """Write a whole set with one statement and remove another with one, as a house does."""
+    gone = [key for key, state in saved if state is None]
+    if gone:
+        await conn.execute(
+            "delete from tally where (firm_id, kind, entity_id) in "
+            "(select * from unnest($1::text[], $2::text[], $3::text[]))",
+            *(list(column) for column in zip(*gone, strict=True)),
+        )
+    kept = [(*key, *state) for key, state in saved if state is not None]
+    if not kept:
+        return
     await conn.execute(
         "insert into tally select * from "
         "unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[]) "
         "on conflict (firm_id, kind, entity_id) "
         "do update set facts = excluded.facts, country = excluded.country",
-        *(list(column) for column in zip(*((*key, *state) for key, state in saved), strict=True)),
+        *(list(column) for column in zip(*kept, strict=True)),
     )
 
 

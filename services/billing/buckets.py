@@ -26,7 +26,7 @@ def held(decisions: Iterable[Decision], period: Month) -> tuple[Held, ...]:
     """List what is held as the books stand, by month, entry and date.
 
     What only awaits its issue is not: it stands in the lines. An entry whose fold failed is listed
-    also without seconds: nobody knows how many it has.
+    also without seconds: nobody knows how many it has. What is billed of it stays so.
     """
     found = []
     for decision in decisions:
@@ -37,7 +37,7 @@ def held(decisions: Iterable[Decision], period: Month) -> tuple[Held, ...]:
             and share.seconds
             and share.service_month <= period
         ]
-        if decision.book.failed and not decision.parts and not decision.billed:
+        if decision.book.failed and not decision.parts:
             found.append(_held(decision, _Share(period, "failed", 0, None), "failed"))
     return tuple(
         sorted(

@@ -164,7 +164,7 @@ class DataAsOf:
 class FiguresAnswer:
     """Figures of a firm. `revision` 0: computed now, never published.
 
-    failed_entities  tasks and entries that could not be read anew: figures may be older by them
+    failed_entities  tasks and entries that could not be read: they are in none of the figures
     """
 
     firm_id: str

@@ -108,7 +108,7 @@ order by entry_id;
 -- name: load_cut
 -- How far the log has told us of a firm: the offset after its last fact in each partition. A loose
 -- scan of the primary key, so that it costs the same for ten facts and ten million. The last row
--- counts the entities whose last fold failed: their figures are older than they should be.
+-- counts the entities whose last fold failed: they are in no figure.
 with recursive place as (
     (select topic, partition, "offset" from fact where firm_id = $1
      order by topic desc, partition desc, "offset" desc limit 1)

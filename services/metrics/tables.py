@@ -231,7 +231,7 @@ def _footer(answer: Json) -> RenderableType:
             " than 5 are listed. 4w: the last 4 weeks together."
         )
     if failed := answer["failed_entities"]:
-        lines.append(f"{failed} tasks or entries could not be read: figures may be older by them")
+        lines.append(f"{failed} tasks or entries could not be read: they are not in the figures")
     lines.append(f"as of {answer['data_as_of']['instant']}, computed now")
     return Padding(Text("\n".join(lines), "dim"), (1, 0, 0, 0))
 

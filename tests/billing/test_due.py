@@ -139,6 +139,16 @@ def test_a_void_of_an_entry_that_is_in_question_takes_nothing_back_yet(mark):
     assert shown(story.draft("2026-08")) == []
 
 
+def test_an_entry_whose_fold_fails_stays_billed_and_is_listed():
+    story = issued_july()
+    story.failed.add("e-1")
+    story.facts["e-1"] = []
+    made = story.draft("2026-08")
+    assert shown(made) == []
+    assert held(made) == ["2026-07 e-1 pending_change -10800", "2026-08 e-1 failed 0"]
+    assert bucket(made, "2026-07") == {"worked": 0, "billed": 10800, "pending_change": -10800}
+
+
 def test_an_entry_that_two_placements_claim_is_held_until_one_takes_it_back():
     story = Story(placements={"p-1": a_placement(), "p-2": a_placement("p-2", "a-2")})
     story.record("e-1", THREE_HOURS)

@@ -261,7 +261,30 @@ async def test_a_stored_record_that_is_no_longer_readable_costs_its_entity_only(
     assert {name: why.split()[0] for name, why in failed.items()} == {
         "a": "ValidationError", "pl-1": "ValidationError",
     }  # fmt: skip
-    assert await tally_house.rows() == {"a": (1, "PH"), "b": (2, "PH")}
+    assert await tally_house.rows() == {"b": (2, "PH")}
+
+
+@pytest.mark.parametrize("breaks", ["fold", "save"])
+async def test_what_fails_leaves_nothing_of_an_earlier_poll(tally_house, log, breaks):
+    """In two polls, in one and after a rebuild: the same rows, whatever could be folded before."""
+
+    def fold(key, facts, directory):
+        if breaks == "fold" and len(facts) > 1:
+            raise ArithmeticError("a fault of ours")
+        state = TALLY.fold(key, facts, directory)
+        return (2**40, None) if len(facts) > 1 and key.entity_id == "a" else state
+
+    reading = replace(TALLY, fold=fold)
+    first, second = [entry("a", 5), entry("b", 5)], entry("a", 5, event_id="e2")
+    await log.apply(*first, reading=reading)
+    assert await tally_house.rows() == {"a": (1, None), "b": (1, None)}
+    for polls in (([second],), ([*first, second],)):
+        for poll in polls:
+            await log.apply(*poll, reading=reading)
+        assert await tally_house.rows() == {"b": (1, None)}
+        assert list(await tally_house.failed()) == ["a"]
+        await rebuild(tally_house.conn)
+        log.ends.clear()
 
 
 # The fence
