@@ -338,7 +338,7 @@ class Producer:
         finally:
             if not delivery.done():
                 delivery.cancel()
-                self._broken.set()
+                self._give_up(kafka)
         if not delivery.done() or delivery.cancelled():
             log.warning("batch_unresolved", topic=lane.topic, calls=len(lane.sent))
             return None
@@ -346,12 +346,17 @@ class Producer:
         if error is None:
             return delivery.result()
         if not isinstance(error, KafkaError):
-            self._broken.set()
+            self._give_up(kafka)
         sender = kafka._sender.sender_task  # noqa: SLF001 (there is no public way)
         if sender is None or sender.done():
-            self._broken.set()
+            self._give_up(kafka)
         log.warning("batch_failed", topic=lane.topic, error=type(error).__name__)
         return None
+
+    def _give_up(self, kafka: AIOKafkaProducer) -> None:
+        """Have a client replaced, once: its last batches fail when its successor works already."""
+        if kafka is self._kafka:
+            self._broken.set()
 
     def _fill(self, batch: Any, lane: _Lane) -> None:
         """Move what fits from the queue into a batch; what nobody waits for any more is dropped."""

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.kafka import RECORD_BYTES_MAX, ensure_topics
 from services.producer import OutcomeUnknown, Overloaded, Producer, Record, RecordTooLarge, Span
@@ -85,3 +86,24 @@ async def test_without_a_broker_the_outcome_is_unknown_and_stopping_is_quick(set
     async with asyncio.timeout(10), Producer(away) as producer:
         with pytest.raises(OutcomeUnknown):
             await producer.produce("time-events", [Record(b"k", b"v", [])], 0.2)
+
+
+async def test_a_client_that_is_dead_is_replaced_once_however_late_its_batches_fail(settings):
+    await ensure_topics(settings)
+    one, other = settings.topic("time-events"), settings.topic("task-events")
+    some = [Record(b"k", b"y", [])]
+    quick = settings.model_copy(update={"produce_deadline_seconds": 1.0})
+    with capture_logs() as logs:
+        async with Producer(quick) as producer:
+            for topic in (one, other):
+                await produce_when_connected(producer, topic, some)
+            client = producer._kafka
+            assert client is not None
+            client._sender.sender_task.cancel()
+            with pytest.raises(OutcomeUnknown):
+                await producer.produce(one, some, 0.5)  # this batch fails half a second later
+            with pytest.raises(OutcomeUnknown):
+                await producer.produce(other, some, 5)  # and this one when there is a fresh client
+            spans = await produce_when_connected(producer, one, some)
+    assert spans == [Span(one, 0, 1, 1)]
+    assert [line["event"] for line in logs].count("producer_replaced") == 1
