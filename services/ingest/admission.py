@@ -107,8 +107,7 @@ def standing_key(event: Envelope) -> tuple[str, str | None, str | None, str]:
 def _judge_type(sender: Sender, event: Envelope) -> Denial | None:
     if sender.kind not in TYPES[event.type].senders:
         return Denial("type_not_allowed", "/type")
-    is_directory = TOPIC_OF_KIND[entity_of(event.type, event.data).kind] == "directory"
-    if is_directory and "directory:write" not in sender.scopes:
+    if _is_of_directory(event) and "directory:write" not in sender.scopes:
         return Denial("scope_missing", "/type")
     return None
 
@@ -129,10 +128,23 @@ def _judge_placement(
     placement_id = event.data.placement_id
     if placement_id is None:  # a retraction that names none: for those who are bound to no few
         return None if ALL in sender.placements else Denial("not_bound", "/data/placement_id")
-    firm_id = firm_of_placement.get(placement_id, event.data.firm_id)
-    if _holds(sender.placements, placement_id) and firm_id == event.data.firm_id:
+    if not _holds(sender.placements, placement_id):
+        return Denial("not_bound", "/data/placement_id")
+    owner = firm_of_placement.get(placement_id, event.data.firm_id)
+    if owner == event.data.firm_id or not _may_be_told(sender, event, owner):
         return None
     return Denial("not_bound", "/data/placement_id")
+
+
+def _may_be_told(sender: Sender, event: Envelope, owner: str) -> bool:
+    """Say whether a refusal may tell a sender that a placement is of the firm `owner`.
+
+    Whoever may name any placement could find out so which ids other firms have: what they say is
+    taken, as of a placement that nobody knows. But the directory must have each id once.
+    """
+    if _holds(sender.firms, owner) or ALL not in sender.placements:
+        return True
+    return _is_of_directory(event)
 
 
 def _judge_source(sender: Sender, event: Envelope) -> Denial | None:
@@ -159,6 +171,10 @@ def is_under(source: str, prefix: str) -> bool:
     if prefix == ALL:
         return True
     return source == prefix or source.startswith(prefix.removesuffix("/") + "/")
+
+
+def _is_of_directory(event: Envelope) -> bool:
+    return TOPIC_OF_KIND[entity_of(event.type, event.data).kind] == "directory"
 
 
 def _holds(bound: Collection[str], name: str) -> bool:

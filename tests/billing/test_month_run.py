@@ -10,7 +10,7 @@ from services.billing.store import SQL
 from services.folding import rebuild
 from services.postgres import connect
 from tests.billing.conftest import token
-from tests.log import amended, entry, event, put
+from tests.log import DIRECTORY, amended, entry, event, of_firm, put
 
 
 async def test_an_entry_becomes_an_issued_line_that_explains_itself(billing):
@@ -41,6 +41,26 @@ async def test_worked_is_billed_and_held_and_nothing_else(billing):
     assert (bucket["worked_seconds"], bucket["billed_seconds"]) == (2400, 1800)
     assert (bucket["non_billable_seconds"], bucket["unexplained_seconds"]) == (600, 0)
     assert run["firms"][0]["invoice_id"] is None
+
+
+async def test_work_told_under_another_firms_placement_is_held_and_is_nothing_to_that_firm(billing):
+    """The door takes it from a firm, or it would tell whose the placement is."""
+    await put(billing.settings, [of_firm(body, "firm-2") for body in DIRECTORY], "admin:a")
+    terms = {"approval": "none", "effective_month": "2026-01"}
+    await billing.call("PUT", "/v1/firms/firm-2/billing-terms", terms)
+    theirs = of_firm(entry("a", 30), "firm-2")
+    await put(billing.settings, [theirs, entry("a", 30), entry("b", 60, placement_id="pl-2")])
+    run = await billing.run("2026-07")
+    told = {
+        firm["firm_id"]: [(held["entry_id"], held["reason"]) for held in firm["report"]["held"]]
+        for firm in run["firms"]
+    }
+    assert told == {"firm-1": [("b", "unknown_placement")], "firm-2": []}
+    listed = (await billing.call("GET", "/v1/invoices"))["invoices"]
+    assert {i["firm_id"]: i["total"]["amount"] for i in listed} == {
+        "firm-1": "7.63",
+        "firm-2": "7.63",
+    }
 
 
 async def test_a_second_run_has_nothing_to_add(billing):

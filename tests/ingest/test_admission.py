@@ -11,6 +11,7 @@ from services.ingest.admission import CODES, Denial, is_under, judge
 
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
 ALL = frozenset({"*"})
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,49 @@ def test_refusals_come_in_the_order_of_the_staircase():
     assert verdict(sender, event_of(ENDED, time=late)) is None
 
 
-def test_a_placement_known_under_another_firm_looks_like_one_that_is_not_the_senders():
-    event = event_of(REVIEWED)
-    assert verdict(FIRM, event, {"p-1": "f-2"}) == ("not_bound", "/data/placement_id")
-    assert verdict(FIRM, event, {"p-1": "f-1"}) is None
-    assert verdict(FIRM, event, {"p-9": "f-2"}) is None
+PHASE = ("placement.phase_changed", {"firm_id": "f-1", "placement_id": "p-1", "phase": "active",
+                                     "effective_date": "2026-07-01"})  # fmt: skip
+OF_FIRMS = frozenset({"f-1", "f-3"})
+CONNECTION = replace(FIRM, kind="connection")
+HIDDEN = [
+    (FIRM, REVIEWED, {}),
+    (FIRM, RETRACTED, {"placement_id": "p-1"}),
+    (CONNECTION, STARTED, {}),
+    (CONNECTION, RECORDED, {}),
+    (replace(TRACKER, placements=ALL), STARTED, {}),
+    (replace(FIRM, firms=OF_FIRMS), REVIEWED, {}),
+    (replace(ADMIN, firms=OF_FIRMS), RETRACTED, {"placement_id": "p-1"}),
+]
+KNOWN = [{}, {"p-1": "f-1"}, {"p-1": "f-2"}]
+
+
+@pytest.mark.parametrize(("sender", "what", "changes"), HIDDEN)
+@pytest.mark.parametrize("more", [{}, {"time": NOW + DAY}, {"time": NOW - 500 * DAY}])
+@pytest.mark.parametrize("sources", [ALL, frozenset({"elsewhere"})])
+def test_whose_a_placement_is_stays_hidden_from_who_names_any(sender, what, changes, more, sources):
+    """Whatever else is wrong: another firm's is answered like nobody's, and like their own."""
+    event = event_of(what, **changes, **more)
+    bound = replace(sender, sources=sources)
+    assert len({verdict(bound, event, known) for known in KNOWN}) == 1
+    assert verdict(sender, event_of(what, **changes), {"p-1": "f-2"}) is None
+
+
+TOLD = [
+    (TRACKER, STARTED),  # its placements are named one by one
+    (replace(FIRM, placements=frozenset({"p-1"})), REVIEWED),
+    (ADMIN, ENDED),  # who sees all firms
+    (replace(CONNECTION, firms=ALL), STARTED),
+    (replace(FIRM, firms=frozenset({"f-1", "f-2"})), REVIEWED),  # or that firm
+    (replace(ADMIN, firms=OF_FIRMS), ENDED),  # in the directory an id is of one firm
+    (replace(ADMIN, firms=OF_FIRMS), PHASE),
+]
+
+
+@pytest.mark.parametrize(("sender", "what"), TOLD)
+def test_others_are_told_that_a_placement_is_of_another_firm(sender, what):
+    event = event_of(what)
+    found = [verdict(sender, event, known) for known in KNOWN]
+    assert found == [None, None, ("not_bound", "/data/placement_id")]
 
 
 SECOND = timedelta(seconds=1)

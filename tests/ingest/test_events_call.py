@@ -279,19 +279,23 @@ async def test_directory_events_come_by_the_same_door_from_admins_only(door):
     )
 
 
-async def test_a_placement_of_another_firm_is_refused_like_one_that_is_not_there(door):
+async def test_a_placement_of_another_firm_is_answered_like_one_that_is_not_there(door):
     admin = await door.admin()
     started = event("d-1", "placement.started", **(PLACED | {"firm_id": "f-2"}))
     assert (await door.post(admin, raw(started))).status == 202
     await door.knows_placement("p-1")
+    work = [
+        raw(event(f"w-{n}", "task.reopened", reason="x", placement_id=placement_id))
+        for n, placement_id in enumerate(("p-1", "p-9"))
+    ]
+    body = b"[" + b",".join(work) + b"]"
     broad = await door.token("firm", placements=("*",), sources=("*",))
-    reply = await door.post(broad, raw(event(name="task.reopened", reason="x")))
-    assert reply.codes == ["not_bound"]
-    unknown = event(name="task.reopened", reason="x", placement_id="p-9")
-    assert (await door.post(broad, raw(unknown))).status == 202
-    own = await door.token("firm", firms=("f-2",), placements=("*",), sources=("*",))
-    reply = await door.post(own, raw(event(name="task.reopened", reason="x", firm_id="f-2")))
-    assert reply.status == 202
+    assert (await door.post(broad, body, BATCH)).codes == [None, None]
+    assert [(r.key, r.value) for r in await door.records("task-events")] == [
+        (b"f-1", one) for one in work
+    ]
+    named = await door.token("firm", placements=("p-1", "p-9"), sources=("*",))
+    assert (await door.post(named, body, BATCH)).codes == ["not_bound", None]
 
 
 async def test_unknown_methods_and_addresses_are_problems_too(door):

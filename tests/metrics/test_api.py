@@ -8,7 +8,7 @@ from services.metrics.answers import MetricName
 from services.metrics.store import state_hash
 from services.metrics.tables import TASK_TYPES
 from tests.health import health
-from tests.log import DIRECTORY, entry, event
+from tests.log import DIRECTORY, PLACEMENT, entry, event, of_firm
 
 CALENDAR = event(
     "firm.calendar_changed",
@@ -184,7 +184,8 @@ async def test_phases_never_mix_and_unknown_placements_stand_apart(house):
             "effective_date": "2026-07-02",
         },
     )
-    await house.put([*DIRECTORY, trial], "admin:a")
+    theirs = of_firm(PLACEMENT, "firm-2")  # pl-2, which is not known as a placement of firm-1
+    await house.put([*DIRECTORY, trial, theirs], "admin:a")
     late = 24 * 60
     await house.put(
         [
@@ -192,8 +193,8 @@ async def test_phases_never_mix_and_unknown_placements_stand_apart(house):
             submitted(minutes=2 * late),
             requested("t-2", late),
             submitted("t-2", 2 * late),
-            requested("t-3", placement="pl-x"),
-            submitted("t-3", 60, placement="pl-x"),
+            requested("t-3", placement="pl-2"),
+            submitted("t-3", 60, placement="pl-2"),
         ]
     )
     token = await house.token()
@@ -210,7 +211,7 @@ async def test_phases_never_mix_and_unknown_placements_stand_apart(house):
     assert [(f["group"]["placement"], f["phase"]) for f in grouped] == [
         ("pl-1", "active"),
         ("pl-1", "trial"),
-        ("pl-x", "unknown"),
+        ("pl-2", "unknown"),
     ]
 
 
