@@ -1,17 +1,19 @@
 """Admission: may this sender say this, of whom it says it, under this source, at this time?"""
 
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple, Protocol
 
 from schemas.envelope import Envelope
-from schemas.events import TOPIC_OF_KIND, TYPES, EventRetracted, TimerMoved, entity_of
+from schemas.events import TOPIC_OF_KIND, TYPES, EventRetracted, TimeRecorded, TimerMoved, entity_of
 from schemas.fields import FirmData, PlacementData
 
 ALL = "*"
 AHEAD_MAX = timedelta(minutes=5)
 AGE_MAX = timedelta(days=400)
 _NEWEST = -AHEAD_MAX  # the least age
+_DAY = timedelta(days=1)
+_EAST, _WEST = timedelta(hours=14), timedelta(hours=12)  # how far clocks are from UTC anywhere
 CODES = {
     "type_not_allowed": "a sender of this kind may not send this type",
     "scope_missing": "this token lacks the scope directory:write",
@@ -154,16 +156,35 @@ def _judge_source(sender: Sender, event: Envelope) -> Denial | None:
 
 
 def judge_time(sender: Sender, event: Envelope, now: datetime) -> Denial | None:
-    """Refuse what lies too far ahead of our clock, or too far back."""
-    age = now - event.time
-    if _NEWEST <= age <= AGE_MAX:
-        return None
-    if age < _NEWEST:
-        return Denial("time_ahead", "/time", event.time - AHEAD_MAX)
-    # A timer's two ends come apart, so that its age is the only bound on how long it ran.
-    if "import" not in sender.scopes or isinstance(event.data, TimerMoved):
-        return Denial("time_too_old", "/time")
+    """Refuse what lies too far ahead of our clock, or too far back, or tells of work that does."""
+    for pointer, age, least in _ages(event, now):
+        if age < _NEWEST:
+            return Denial("time_ahead", pointer, now - age - AHEAD_MAX)
+        if least > AGE_MAX and not _may_be_old(sender, event):
+            return Denial("time_too_old", pointer)
     return None
+
+
+def _may_be_old(sender: Sender, event: Envelope) -> bool:
+    # A timer's two ends come apart, so that its age is the only bound on how long it ran.
+    return "import" in sender.scopes and not isinstance(event.data, TimerMoved)
+
+
+def _ages(event: Envelope, now: datetime) -> Iterator[tuple[str, timedelta, timedelta]]:
+    """Yield how old each time of an event is, with its place; a date, from its start and end."""
+    data, age = event.data, now - event.time
+    yield "/time", age, age
+    if not isinstance(data, TimeRecorded):
+        return
+    if data.started_at is not None:
+        age = now - data.started_at
+        yield "/data/started_at", age, age
+    if data.ended_at is not None:
+        age = now - data.ended_at
+        yield "/data/ended_at", age, age
+    if data.work_date is not None:  # of whatever zone
+        age = now - datetime.combine(data.work_date, time(), UTC)
+        yield "/data/work_date", age + _EAST, age - _DAY - _WEST
 
 
 def is_under(source: str, prefix: str) -> bool:

@@ -420,7 +420,9 @@ ROUTES: Final = (
         description=(
             "Structured, batch, one event a line, or binary mode with ce-* headers. 202: at least "
             "one event is on the log, and each is told apart; 422: none was accepted, `errors` "
-            "has the same list; 503: the outcome is unknown, send the same ids again."
+            "has the same list; 503: the outcome is unknown, send the same ids again. An event and "
+            "the work that it tells of lie at most 5 minutes ahead of our clock (`retry_at` says "
+            "when they are taken), and are older than 400 days only with the scope `import`."
         ),
     ),
     Route(

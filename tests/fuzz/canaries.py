@@ -127,10 +127,10 @@ def _bare(mode: str) -> Callable[[str], Asked]:
 
 def _event_with(mode: str, spoil: Spoil) -> Callable[[str], Asked]:
     def ask(text: str) -> Asked:
-        name = f"k-{crc32(text.encode())}"
+        name, now = f"k-{crc32(text.encode())}", datetime.now(UTC)
         made = event(
-            "time.recorded", name, datetime.now(UTC), firm_id="firm-1", placement_id="pl-1",
-            entry_id=name, task_type="intake", kind="work", billable=False, work_date="2026-07-03",
+            "time.recorded", name, now, firm_id="firm-1", placement_id="pl-1", entry_id=name,
+            task_type="intake", kind="work", billable=False, work_date=now.date().isoformat(),
             duration_seconds=1,
         )  # fmt: skip
         spoil(made, text)

@@ -249,6 +249,69 @@ def test_time_ahead_says_from_when_it_will_be_taken():
     assert judge(TRACKER, event, now=found.retry_at, firm_of_placement={}) is None
 
 
+CONTENT = {k: v for k, v in RECORDED[1].items() if k not in {"work_date", "duration_seconds"}}
+REVISED = {"revision": 1, "reason": "typo"}
+AN_HOUR = timedelta(hours=1)
+
+
+def work(pointer, moment):
+    """Tell, now, of an hour that starts or ends at a moment, or of an hour on a date."""
+    match pointer:
+        case "/data/work_date":
+            return {"work_date": moment, "duration_seconds": 3600}
+        case "/data/started_at":
+            span = (moment, moment + AN_HOUR)
+        case _:
+            span = (moment - AN_HOUR, moment)
+    return {"started_at": span[0].isoformat(), "ended_at": span[1].isoformat()}
+
+
+SPANS = [
+    ("/data/ended_at", NOW + MINUTES, None),
+    ("/data/ended_at", NOW + MINUTES + SECOND, "time_ahead"),
+    ("/data/started_at", NOW + MINUTES + SECOND, "time_ahead"),
+    ("/data/started_at", NOW - DAYS, None),
+    ("/data/started_at", NOW - DAYS - SECOND, "time_too_old"),
+    # It is noon in UTC: at UTC+14 the 16th began two hours ago, at UTC-12 the 15th begins now.
+    ("/data/work_date", "2026-07-16", None),
+    ("/data/work_date", "2026-07-17", "time_ahead"),
+    ("/data/work_date", "2025-06-09", None),  # 400 days ago it ended at UTC-12, the last place
+    ("/data/work_date", "2025-06-08", "time_too_old"),
+]
+
+
+@pytest.mark.parametrize(("pointer", "moment", "code"), SPANS)
+@pytest.mark.parametrize(("name", "more"), [("time.recorded", {}), ("time.amended", REVISED)])
+def test_work_that_is_told_today_lies_in_the_same_window(pointer, moment, code, name, more):
+    event = event_of((name, CONTENT | work(pointer, moment) | more))
+    due = code and (code, pointer)
+    assert verdict(TRACKER, event) == due
+    importer = replace(TRACKER, scopes=TRACKER.scopes | {"import"})
+    assert verdict(importer, event) == (due if code == "time_ahead" else None)
+
+
+@pytest.mark.parametrize(
+    ("pointer", "moment", "opens"),
+    [
+        ("/data/ended_at", NOW + AN_HOUR, NOW + AN_HOUR - MINUTES),
+        ("/data/work_date", "2026-07-17", datetime(2026, 7, 16, 9, 55, tzinfo=UTC)),
+    ],
+)
+def test_work_to_come_is_taken_from_the_moment_that_is_told(pointer, moment, opens):
+    event = event_of(("time.recorded", CONTENT | work(pointer, moment)))
+    found = judge(TRACKER, event, now=NOW, firm_of_placement={})
+    assert found == Denial("time_ahead", pointer, opens)
+    early = judge(TRACKER, event, now=opens - SECOND, firm_of_placement={})
+    assert early == found
+    assert judge(TRACKER, event, now=opens, firm_of_placement={}) is None
+
+
+def test_a_date_is_too_old_a_second_after_400_days_from_its_end_everywhere():
+    event = event_of(("time.recorded", CONTENT | work("/data/work_date", "2025-06-09")))
+    found = judge(TRACKER, event, now=NOW + SECOND, firm_of_placement={})
+    assert found == Denial("time_too_old", "/data/work_date")
+
+
 def test_an_importer_brings_entries_for_whoever_may_import_within_their_bounds():
     old = event_of(RECORDED, time=NOW - timedelta(days=1_000), source="import/toggl")
     assert verdict(ADMIN, old, importing=True) is None

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tests.wire import Answer, CutShort, Line
 
@@ -83,21 +83,21 @@ def head(token: str, length: int, media: str = NDJSON, *more: str) -> bytes:
 
 def entries(name: str, count: int) -> bytes:
     """Write a batch of recorded entries, one a line, whose ids begin with the name."""
-    now = datetime.now(UTC).isoformat()
-    padding = {"padding": "x" * 420} if count == LARGEST else {}
+    now = datetime.now(UTC).replace(microsecond=0)
+    padding = {"padding": "x" * 417} if count == LARGEST else {}
     line = json.dumps(
         {
             "specversion": "1.0",
             "id": "@",
             "source": "tracker/as-1",
             "type": "turnsheet.time.recorded.v1",
-            "time": now,
+            "time": now.isoformat(),
             "data": {
                 "firm_id": "firm-1",
                 "placement_id": "pl-1",
                 "entry_id": "@",
-                "started_at": "2026-07-01T14:00:00Z",
-                "ended_at": "2026-07-01T14:06:00Z",
+                "started_at": (now - timedelta(minutes=6)).isoformat(),
+                "ended_at": now.isoformat(),
                 "task_type": "document_prep",
                 "kind": "work",
                 "billable": True,
