@@ -22,6 +22,8 @@ from services.settings import Settings
 from services.topic_ids import TopicsSeen, see_topics
 
 READY_TOPIC: Final = "ready"
+# Probes come for ever and nobody reads them again: an hour of them, in files of ten minutes.
+READY_KEPT: Final = {"retention.ms": "3600000", "segment.ms": "600000"}
 RECORD_BYTES_MAX: Final = 1_048_576
 REQUEST_MILLISECONDS: Final = 5_000
 _UNKNOWN: Final = UnknownTopicOrPartitionError.errno
@@ -42,7 +44,7 @@ class KafkaUnreached(KafkaConnectionError):  # type: ignore[misc]  # aiokafka ha
 
 
 def topic_settings(settings: Settings) -> dict[str, str]:
-    """Say what every topic of ours is set to: kept for ever, nothing compacted.
+    """Say what every topic of events is set to: kept for ever, nothing compacted.
 
     What is confirmed lies on a majority of the copies, and only one that has it all may lead.
     """
@@ -76,19 +78,13 @@ async def ensure_topics(settings: Settings) -> None:
     """Make the topics that are missing and verify all. Raises `TopicRefused`.
 
     An existing topic with other settings is an error, not a shrug: a retention of a week would
-    lose the source of everything.
+    lose the source of everything. How long probes are kept is no matter.
     """
     wanted = {settings.topic(name): settings.topic_partitions for name in TOPICS}
     wanted[settings.topic(READY_TOPIC)] = 1
+    new = [_new_topic(settings, name, count) for name, count in wanted.items()]
     async with admin_client(settings) as admin:
-        answer = await admin.create_topics(
-            [
-                NewTopic(
-                    name, count, settings.topic_replication, topic_configs=topic_settings(settings)
-                )
-                for name, count in wanted.items()
-            ]
-        )
+        answer = await admin.create_topics(new)
         for topic, code, *rest in answer.topic_errors:
             if code not in {0, _EXISTS}:
                 words = ": ".join([for_code(code).__name__, *filter(None, rest)])
@@ -96,14 +92,21 @@ async def ensure_topics(settings: Settings) -> None:
         await _verify(admin, settings, wanted)
 
 
+def _new_topic(settings: Settings, name: str, count: int) -> NewTopic:
+    kept = READY_KEPT if name == settings.topic(READY_TOPIC) else {}
+    configs = topic_settings(settings) | kept
+    return NewTopic(name, count, settings.topic_replication, topic_configs=configs)
+
+
 async def _verify(admin: AIOKafkaAdminClient, settings: Settings, wanted: dict[str, int]) -> None:
     found = await _describe_once_known(admin, list(wanted))
     expected = topic_settings(settings) | {"replication": str(settings.topic_replication)}
     for topic, count in wanted.items():
+        loose = READY_KEPT if topic == settings.topic(READY_TOPIC) else {}
         differing = [
             f"{name} is {found[topic].get(name)}, not {value}"
             for name, value in (expected | {"partitions": str(count)}).items()
-            if not _fits(name, found[topic].get(name), value)
+            if name not in loose and not _fits(name, found[topic].get(name), value)
         ]
         if differing:
             raise TopicRefused(f"topic {topic} exists with other settings: {', '.join(differing)}")

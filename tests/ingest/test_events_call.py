@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from aiokafka import TopicPartition
 
+from services.ingest.api import PRODUCER
 from services.ingest.app import HEALTH
 from services.kafka import log_ends
+from services.producer import QUEUE_RECORDS_MAX, Record
 from tests.ingest.conftest import PLACED, event, raw, running
 
 BATCH = "application/cloudevents-batch+json"
@@ -333,6 +335,33 @@ async def test_an_alarm_of_the_directorys_copy_is_told(door):
     async with door.http.get(door.ops_url + "/readyz") as response:
         told = await response.json()
     assert (response.status, told["checks"]["directory"]["reason"]) == (503, "the log lost records")
+
+
+async def test_however_often_readiness_is_asked_the_log_is_probed_once_a_second(door):
+    loop, topic = asyncio.get_running_loop(), door.settings.topic("ready")
+
+    async def ask(_):
+        async with door.http.get(door.ops_url + "/readyz") as response:
+            return response.status
+
+    began = loop.time()
+    statuses = list(await asyncio.gather(*map(ask, range(10))))
+    statuses += [await ask(n) for n in range(10)]
+    passed = loop.time() - began
+    assert set(statuses) == {200}
+    [end] = (await log_ends(door.settings, [topic])).values()
+    assert 1 <= end <= 1 + passed
+
+
+async def test_a_door_with_as_much_in_hand_as_it_takes_is_ready(door):
+    producer, topic = door.app[PRODUCER], door.settings.topic("time-events")
+    some = [Record(b"f-1", b"x" * 200, [])] * QUEUE_RECORDS_MAX
+    pile = asyncio.create_task(producer.produce(topic, some, 30))
+    async with door.http.get(door.ops_url + "/readyz") as response:
+        told = await response.json()
+    assert not pile.done()
+    assert (response.status, told["checks"]["kafka"]["ready"]) == (200, True)
+    await pile
 
 
 async def test_the_same_events_may_come_again_for_ever(door):

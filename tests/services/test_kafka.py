@@ -2,8 +2,18 @@
 
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from services.kafka import TopicRefused, admin_client, ensure_topics, log_ends, ready, topic_ids
+from services.kafka import (
+    READY_TOPIC,
+    TopicRefused,
+    admin_client,
+    ensure_topics,
+    log_ends,
+    ready,
+    topic_ids,
+    topic_settings,
+)
 
 
 async def test_topics_are_made_once_verified_and_ready(settings):
@@ -21,6 +31,25 @@ async def test_a_topic_with_another_retention_is_refused_by_name(settings):
         )
     with pytest.raises(TopicRefused, match=r"time-events exists .*retention.ms is 1000, not -1"):
         await ensure_topics(settings)
+
+
+async def test_what_a_probe_leaves_is_kept_for_an_hour_and_longer_where_it_always_was(settings):
+    """Probes come for ever; an installation that kept them all goes on."""
+    one, other = (
+        settings,
+        settings.model_copy(update={"topic_prefix": "old." + settings.topic_prefix}),
+    )
+    await ensure_topics(one)
+    async with admin_client(settings) as admin:
+        kept = topic_settings(settings)
+        await admin.create_topics([NewTopic(other.topic(READY_TOPIC), 1, 1, topic_configs=kept)])
+        names = [place.topic(READY_TOPIC) for place in (one, other)]
+        await ensure_topics(other)
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        [answer] = await admin.describe_configs(resources)
+    found = {row[3]: {entry[0]: entry[1] for entry in row[4]} for row in answer.resources}
+    assert [found[name]["retention.ms"] for name in names] == ["3600000", "-1"]
+    assert int(found[names[0]]["segment.ms"]) <= 3_600_000
 
 
 async def test_a_topic_with_another_number_of_partitions_is_refused(settings):
