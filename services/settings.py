@@ -160,7 +160,10 @@ class Settings(BaseSettings):
     @property
     def _reached_at(self) -> str:
         """A service that listens on every address is reached on the loopback one."""
-        return "127.0.0.1" if self.host in {"", "0.0.0.0"} else self.host  # noqa: S104 (compared)
+        if self.host in {"", "0.0.0.0"}:  # noqa: S104 (compared)
+            return "127.0.0.1"
+        host = "::1" if self.host == "::" else self.host
+        return f"[{host}]" if ":" in host else host
 
 
 def environment_name(field: str) -> str:

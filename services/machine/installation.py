@@ -83,8 +83,9 @@ def running(
     `given` holds what the environment names (`load(remembered=False)`); the rest is remembered in
     the data folder, or chosen and then remembered. `say` hears each step of the start; `note` hears
     of a part that ended meanwhile and is started again.
-    Raises `AlreadyOwned`, `PortTaken`, `PostgresFailed`, `KafkaFailed`, `JarsUnavailable`,
-    `TopicRefused`, `ServiceFailed`, and `StopAsked` when told to stop before all is ready.
+    Raises `AlreadyOwned`, `SettingsRefused`, `PortTaken`, `PostgresFailed`, `KafkaFailed`,
+    `JarsUnavailable`, `TopicRefused`, `ServiceFailed`, and `StopAsked` when told to stop before all
+    is ready.
     """
     stop_asked = stop_asked or threading.Event()
     given = given.model_copy(update={"home": given.home.absolute()})
@@ -234,7 +235,8 @@ def _plain(given: Settings, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _check_ports(given: Settings) -> None:
-    """Refuse a port that was asked for and is taken, before anything is started."""
+    """Refuse a host that is not ours and a port that is taken, before anything is started."""
+    is_free(given.host, 0)
     asked: set[int] = set()
     for name in PORTS:
         wanted: int = getattr(given, name)

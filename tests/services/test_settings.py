@@ -61,7 +61,9 @@ def test_an_unknown_name_is_refused_with_a_hint(name, hint):
     [
         ({}, "http://127.0.0.1:8001"),
         ({"host": "0.0.0.0"}, "http://127.0.0.1:8001"),  # noqa: S104 (no socket is opened)
+        ({"host": "::"}, "http://[::1]:8001"),
         ({"host": "10.1.2.3", "ingest_port": 81}, "http://10.1.2.3:81"),
+        ({"host": "fd00::2", "ingest_port": 81}, "http://[fd00::2]:81"),
         ({"ingest_url": "https://turnsheet.example/"}, "https://turnsheet.example"),
     ],
 )

@@ -11,7 +11,7 @@ from services.machine.children import child_environment, last_words, probe
 from services.machine.installation import PortTaken, running
 from services.machine.operator_tokens import ensure_operator_tokens, operator_token
 from services.postgres import open_pool
-from services.settings import Settings, load
+from services.settings import Settings, SettingsRefused, load
 from services.web.auth import authenticate, read_tokens
 
 
@@ -68,6 +68,17 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused_before_anything_start
             running(given, pytest.fail, pytest.fail),
         ):
             pass
+    assert not (tmp_path / "postgres").exists()
+
+
+@pytest.mark.parametrize("more", [{}, {"ingest_port": 8001}])
+def test_a_host_that_is_not_of_this_machine_is_refused_before_anything_starts(tmp_path, more):
+    given = Settings(home=tmp_path, host="192.0.2.7", **more)
+    with (
+        pytest.raises(SettingsRefused, match=r"cannot listen on 192\.0\.2\.7"),
+        running(given, pytest.fail, pytest.fail),
+    ):
+        pass
     assert not (tmp_path / "postgres").exists()
 
 
