@@ -222,6 +222,13 @@ def read_chosen(home: Path) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if name in Settings.model_fields}
 
 
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can look into, and return it."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
 def write_private(path: Path, values: Mapping[str, Any]) -> None:
     """Write JSON that only its owner can read, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)

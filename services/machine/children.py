@@ -16,7 +16,7 @@ from typing import Final
 import psutil
 from pydantic import SecretStr
 
-from services.settings import Settings, environment_name, write_private
+from services.settings import Settings, environment_name, private_folder, write_private
 
 SERVICES: Final = ("ingest", "metrics", "billing")
 CHILDREN: Final = "services.json"
@@ -48,8 +48,7 @@ class Child:
 
 def start_child(name: str, settings: Settings) -> Child:
     """Start a service; what it is told stands in its environment, secrets in the data folder."""
-    log = settings.home / "logs" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = private_folder(settings.home / "logs") / f"{name}.log"
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         log.replace(log.with_suffix(".log.old"))
     with log.open("ab") as words:

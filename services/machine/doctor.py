@@ -23,6 +23,7 @@ START_IT: Final = "run `turnsheet up`"
 POSTGRES_MIN: Final = 15
 JAVA_MIN: Final = 17
 KAFKA_SECONDS: Final = 8
+PRIVATE: Final = ("chosen.json", "servers.json", "tokens.json", "kafka", "logs")
 
 
 class Finding(NamedTuple):
@@ -61,9 +62,11 @@ def _data_folder(settings: Settings) -> Finding:
     home = settings.home.absolute()
     if not home.exists():
         return Finding("data folder", f"{home} is not made yet", START_IT)
-    private = [home / name for name in ("chosen.json", "servers.json", "tokens.json")]
-    if open_ones := [path for path in private if path.exists() and path.stat().st_mode & 0o077]:
-        return Finding("data folder", f"{open_ones[0]} is open to others", "chmod 600 it")
+    for path in (home, *(home / name for name in PRIVATE)):
+        allowed = 0o711 if path == home else 0o700  # root's Postgres, another user, may pass
+        if path.exists() and path.stat().st_mode & 0o777 & ~allowed:
+            mode = 700 if path.is_dir() else 600
+            return Finding("data folder", f"{path} is open to others", f"chmod {mode} it")
     return Finding("data folder", str(home), "")
 
 

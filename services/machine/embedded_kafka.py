@@ -16,6 +16,7 @@ import psutil
 
 from services.machine.jars import ensure_jars
 from services.machine.ports import choose_port
+from services.settings import private_folder
 
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 5
@@ -52,7 +53,7 @@ class EmbeddedKafka:
 
     def start(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Format the log when there is none, and start the broker. Raises `KafkaFailed`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)  # whoever reads its log knows every event
         self.stop()  # one that a killed parent has left
         classpath = os.pathsep.join(map(str, ensure_jars(progress)))
         self._settings.write_text(self._properties(), encoding="utf-8")

@@ -181,15 +181,19 @@ def new_postgres(folder: Path, port: int = 0, password: str = "") -> EmbeddedPos
 def place(home: Path) -> Path:
     """Say where a cluster of data folder `home` can lie: in it, or where its user can reach it.
 
-    Root may keep a checkout under a folder that is closed to others; then the cluster lies in a
-    folder of the system, which the data folder remembers.
+    Where root runs Postgres as another user, the data folder is opened just so far that this one
+    can pass. Root may keep a checkout under a folder that is closed to others; then the cluster
+    lies in a folder of the system, which the data folder remembers.
     """
     home = home.absolute()
     note = home / "postgres.place"
     if note.exists():
         return Path(note.read_text().strip())
     user = _unprivileged()
-    if user is None or _reachable(home / "postgres", user):
+    if user is None:
+        return home / "postgres"
+    if _reachable(home, user):
+        home.chmod(0o711)
         return home / "postgres"
     _forget_places_of(home)
     _make_system_folder()

@@ -32,7 +32,14 @@ from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres, p
 from services.machine.operator_tokens import ensure_operator_tokens
 from services.machine.ownership import owned
 from services.machine.ports import choose_port, is_free
-from services.settings import CHOSEN, Settings, environment_name, read_chosen, write_private
+from services.settings import (
+    CHOSEN,
+    Settings,
+    environment_name,
+    private_folder,
+    read_chosen,
+    write_private,
+)
 
 PORTS: Final = tuple(f"{name}{kind}_port" for name in SERVICES for kind in ("", "_ops"))
 SECRETS: Final = ("token_pepper", "database_role_password")
@@ -113,7 +120,7 @@ def running(
 
 def _start(installation: Installation, say: Say, checkpoint: Callable[[], None]) -> None:
     home = installation.settings.home
-    home.chmod(0o711)  # Postgres may run as another user; what is private has its own mode
+    private_folder(home)
     if count := end_orphans(home):
         say(f"ended {count} services that a killed owner had left")
     _check_ports(installation.settings)
@@ -196,8 +203,7 @@ def _kafka(home: Path, known: dict[str, Any]) -> EmbeddedKafka:
 
 def _link_logs(installation: Installation) -> None:
     """Put the servers' logs where people look for them."""
-    logs = installation.settings.home / "logs"
-    logs.mkdir(exist_ok=True)
+    logs = private_folder(installation.settings.home / "logs")
     for name, log in installation.logs().items():
         link = logs / f"{name}.log"
         link.unlink(missing_ok=True)

@@ -74,3 +74,16 @@ def test_what_runs_is_well_and_an_open_secret_is_not(settings):
         assert [finding for finding in findings if finding.mend] == [
             ("data folder", f"{tokens} is open to others", "chmod 600 it")
         ]
+
+
+def test_a_folder_that_others_can_look_into_is_told(tmp_path):
+    environment = {"TURNSHEET_HOME": str(tmp_path)}
+    tmp_path.chmod(0o711)  # as it is where root's Postgres runs as another user
+    for name, mode in (("kafka", 0o700), ("logs", 0o711)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    told = {f.part: f for f in examine(environment)[1]}["data folder"]
+    assert told == ("data folder", f"{tmp_path / 'logs'} is open to others", "chmod 700 it")
+    tmp_path.chmod(0o755)
+    told = {f.part: f for f in examine(environment)[1]}["data folder"]
+    assert told == ("data folder", f"{tmp_path} is open to others", "chmod 700 it")

@@ -50,6 +50,7 @@ def test_a_kafka_left_over_from_a_killed_parent_is_replaced(tmp_path):
     kafka = new_kafka(tmp_path / "kafka", session_milliseconds=1000)
     kafka.start()
     try:
+        assert kafka.folder.stat().st_mode & 0o777 == 0o700  # its log tells of everybody's work
         orphan = kafka.process()
         kafka.start()
         assert orphan is not None
@@ -89,11 +90,14 @@ def test_data_lies_in_its_folder_or_where_the_servers_user_can_reach_it(folder, 
     monkeypatch.setattr(embedded_postgres, "SYSTEM_FOLDER", system)
     home = folder / "home"
     home.mkdir()
-    home.chmod(0o711)
+    home.chmod(0o700)
     assert place(home) == home / "postgres"
+    assert home.stat().st_mode & 0o777 == (0o711 if os.getuid() == 0 else 0o700)
 
+    folder.chmod(0o700)
     home.chmod(0o700)
     found = place(home)
+    assert home.stat().st_mode & 0o777 == 0o700
     if os.getuid() != 0:
         assert found == home / "postgres"
         return

@@ -17,8 +17,11 @@ from services.web.auth import authenticate, read_tokens
 
 def test_servers_that_are_given_are_used_and_none_are_started(settings):
     steps: list[str] = []
+    settings.home.mkdir()
+    settings.home.chmod(0o755)
     with running(settings, steps.append, steps.append) as installation:
         found = installation.settings
+        assert modes(settings.home, settings.home / "logs") == [0o700, 0o700]
         states = [probe(f"{found.ops_url(name)}/readyz") for name in installation.children]
         assert (installation.postgres, installation.kafka) == (None, None)
         assert states == ["ready", "ready", "ready"]
@@ -35,6 +38,10 @@ def test_servers_that_are_given_are_used_and_none_are_started(settings):
     assert {probe(f"{found.ops_url(name)}/readyz") for name in ("ingest", "billing")} == {
         "no answer"
     }
+
+
+def modes(*paths):
+    return [path.stat().st_mode & 0o777 for path in paths]
 
 
 async def test_operator_tokens_are_kept_while_the_database_takes_them(settings):

@@ -125,6 +125,12 @@ def test_an_installation_has_one_owner_mends_itself_and_survives_any_kill(home, 
         ["chosen.json", "owner.json", "servers.json", "services.json", "tokens.json"], 0o600
     )
 
+    folders = {name: home / name for name in ("", "kafka", "logs", "postgres")}
+    passed = {"": 0o711} if os.getuid() == 0 else {}  # by the user that runs root's Postgres
+    assert {name: path.stat().st_mode & 0o777 for name, path in folders.items()} == (
+        dict.fromkeys(folders, 0o700) | passed
+    )
+
     second = turnsheet(home, "up")
     assert second.returncode == 1
     assert f"{home} is run by process {owner.pid} since 20" in second.stderr
