@@ -41,7 +41,14 @@ from services.metrics.cli import app as metrics
 from services.postgres import connect
 from services.progress import Teller
 from services.refusals import Refused
-from services.settings import Settings, SettingsRefused, describe, environment_name, load
+from services.settings import (
+    Settings,
+    SettingsRefused,
+    database_place,
+    describe,
+    environment_name,
+    load,
+)
 from services.terminal import AsJson, say_error, show
 from services.terminal import err as console
 
@@ -107,7 +114,7 @@ def addresses(installation: Installation) -> dict[str, Any]:
             for name in SERVICES
         },
         "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
-        "database": settings.database_url.rpartition("@")[2],
+        "database": database_place(settings.database_url),
         "tokens": str(settings.home / FILE),
     }
 

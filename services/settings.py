@@ -3,10 +3,12 @@
 import difflib
 import json
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -21,6 +23,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 PREFIX: Final = "TURNSHEET_"
 CHOSEN: Final = "chosen.json"  # in the data folder: addresses, ports and secrets that `up` chose
 BARE: Final = frozenset({"database_url", "kafka_bootstrap_servers"})  # names without the prefix
+DATABASE_FORM: Final = "give an address like postgresql://user:password@host:5432/name"
+ENCODED: Final = "in a password each of : / ? # [ ] @ is percent-encoded"
 SEE_DOCTOR: Final = "`turnsheet doctor` lists all there are."
 
 Origin = Literal["environment", "data folder", "default"]
@@ -116,7 +120,9 @@ class Settings(BaseSettings):
     @classmethod
     def _names_a_database(cls, url: str) -> str:
         if url and not url.startswith(("postgresql://", "postgres://")):
-            raise ValueError("give an address like postgresql://user:password@host:5432/name")
+            raise ValueError(DATABASE_FORM)
+        if not _is_whole(url):  # a part of a password would be taken for the host, and be shown
+            raise ValueError(f"{DATABASE_FORM}; {ENCODED}")
         return url
 
     @model_validator(mode="after")
@@ -164,6 +170,30 @@ class Settings(BaseSettings):
             return "127.0.0.1"
         host = "::1" if self.host == "::" else self.host
         return f"[{host}]" if ":" in host else host
+
+
+def _is_whole(url: str) -> bool:
+    """Say whether a database's address comes apart at the right places."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    return not parts.fragment and all(re.fullmatch(r"(\[.*\]|[^:]*)(:\d*)?", h) for h in hosts)
+
+
+def without_login(url: str, *more: str) -> str:
+    """Take user and password out of a database's address, and what else its query names so."""
+    parts = urlsplit(url)
+    left_out = {"user", "password", *more}
+    kept = [p for p in parts.query.split("&") if unquote(p.partition("=")[0]) not in left_out]
+    query = f"?{'&'.join(kept)}" if any(kept) else ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
+
+
+def database_place(url: str) -> str:
+    """Say where a database is, as people may read it."""
+    return without_login(url, "sslpassword").partition("://")[2]
 
 
 def environment_name(field: str) -> str:
@@ -269,6 +299,6 @@ def _masked(field: str, value: object) -> str:
     if isinstance(value, SecretStr):
         return "(set)" if value.get_secret_value() else ""
     text = str(value)
-    if field == "database_url" and "@" in text:
-        return f"…@{text.rpartition('@')[2]}"
+    if field == "database_url" and not text.endswith(f"://{database_place(text)}"):
+        return f"…@{database_place(text)}" if text else ""
     return text

@@ -16,7 +16,13 @@ from typing import Final
 import psutil
 from pydantic import SecretStr
 
-from services.settings import Settings, environment_name, private_folder, write_private
+from services.settings import (
+    Settings,
+    environment_name,
+    private_folder,
+    without_login,
+    write_private,
+)
 
 SERVICES: Final = ("ingest", "metrics", "billing")
 CHILDREN: Final = "services.json"
@@ -74,8 +80,7 @@ def child_environment(settings: Settings, environment: Mapping[str, str]) -> dic
         value = getattr(settings, field)
         if not isinstance(value, SecretStr):
             kept[environment_name(field)] = str(value)
-    scheme, _, rest = settings.database_url.partition("://")
-    kept[environment_name("database_url")] = f"{scheme}://{rest.rpartition('@')[2]}"
+    kept[environment_name("database_url")] = without_login(settings.database_url)
     return kept
 
 

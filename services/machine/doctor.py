@@ -17,7 +17,7 @@ from services.machine.embedded_kafka import KafkaFailed, find_java
 from services.machine.embedded_postgres import PostgresFailed, check_can_run
 from services.machine.jars import cache_folder, missing_jars
 from services.machine.ownership import find_owner
-from services.settings import Settings, describe, load, unknown_names
+from services.settings import Settings, database_place, describe, load, unknown_names
 
 START_IT: Final = "run `turnsheet up`"
 POSTGRES_MIN: Final = 15
@@ -99,7 +99,7 @@ def _postgres(settings: Settings) -> Finding:
         except PostgresFailed as error:
             return Finding("postgres", "cannot run here", str(error))
         return Finding("postgres", "not started yet", START_IT)
-    place = settings.database_url.rpartition("@")[2]
+    place = database_place(settings.database_url)
     try:
         with psycopg.connect(settings.database_url, connect_timeout=3) as conn:
             version = conn.info.server_version // 10_000

@@ -108,6 +108,34 @@ def test_a_secret_is_never_shown(tmp_path):
     assert shown["DATABASE_URL"] == "…@db/turnsheet"
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://127.0.0.1:1/x?user=me&password=s3cret", "…@127.0.0.1:1/x"),
+        ("postgres://me:s3cret@db/x?p%61ssword=s3cret&sslmode=require", "…@db/x?sslmode=require"),
+        ("", ""),
+        ("postgresql://db/x?options=ops@firm", "postgresql://db/x?options=ops@firm"),
+        ("postgresql://me:s3cret@db/x?sslpassword=s3cret&sslkey=k", "…@db/x?sslkey=k"),
+        ("postgresql:///x?host=/run/postgresql&user=me", "…@/x?host=/run/postgresql"),
+        ("postgresql://me:s3cret@[::1]:5432,db:5433", "…@[::1]:5432,db:5433"),
+    ],
+)
+def test_a_databases_place_is_told_without_who_logs_in(tmp_path, url, told):
+    settings = Settings(home=tmp_path, database_url=url)
+    shown = {row.name: row.value for row in describe(settings, {})}
+    assert shown["DATABASE_URL"] == told
+
+
+@pytest.mark.parametrize("password", ["s3/cret", "s3?a=cret", "s3#cret", "s3[cret"])
+def test_a_password_that_breaks_an_address_is_refused_and_not_told(password):
+    with pytest.raises(SettingsRefused) as refused:
+        load({"DATABASE_URL": f"postgresql://me:{password}@db/x"}, remembered=False)
+    assert str(refused.value) == (
+        "DATABASE_URL: give an address like postgresql://user:password@host:5432/name; in a "
+        "password each of : / ? # [ ] @ is percent-encoded"
+    )
+
+
 def test_every_setting_says_what_it_means():
     assert [f for f, info in Settings.model_fields.items() if not info.description] == []
     assert environment_name("home") == "TURNSHEET_HOME"

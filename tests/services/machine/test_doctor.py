@@ -37,10 +37,17 @@ def test_a_name_that_is_no_setting_is_a_finding(tmp_path):
     )
 
 
-def test_servers_that_do_not_answer_are_found_without_a_secret(tmp_path):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://owner:s3cret@127.0.0.1:1/turnsheet",
+        "postgresql://127.0.0.1:1/turnsheet?user=owner&password=s3cret",
+    ],
+)
+def test_servers_that_do_not_answer_are_found_without_a_secret(tmp_path, url):
     environment = {
         "TURNSHEET_HOME": str(tmp_path),
-        "DATABASE_URL": "postgresql://owner:s3cret@127.0.0.1:1/turnsheet",
+        "DATABASE_URL": url,
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     }
     settings, findings = examine(environment)

@@ -89,10 +89,17 @@ def test_a_host_that_is_not_of_this_machine_is_refused_before_anything_starts(tm
     assert not (tmp_path / "postgres").exists()
 
 
-def test_a_service_is_told_every_setting_and_no_secret(tmp_path):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://owner:s3cret@db:5432/turnsheet?sslmode=require",
+        "postgresql://db:5432/turnsheet?user=owner&sslmode=require&password=s3cret",
+    ],
+)
+def test_a_service_is_told_every_setting_and_no_secret(tmp_path, url):
     settings = Settings(
         home=tmp_path,
-        database_url="postgresql://owner:s3cret@db:5432/turnsheet?sslmode=require",
+        database_url=url,
         token_pepper="s3cret",
         billing_port=18003,
     )
@@ -102,6 +109,12 @@ def test_a_service_is_told_every_setting_and_no_secret(tmp_path):
     heard = load(told)
     assert heard.database_url == "postgresql://db:5432/turnsheet?sslmode=require"
     assert (heard.home, heard.billing_port) == (tmp_path, 18003)
+
+
+def test_a_service_is_told_the_server_whatever_else_the_address_holds(tmp_path):
+    for url in ("postgresql://db/x?application_name=ops@firm", "postgresql:///x?host=/run"):
+        told = child_environment(Settings(home=tmp_path, database_url=url), {})
+        assert told["DATABASE_URL"] == url
 
 
 @pytest.mark.parametrize(
