@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -265,7 +265,14 @@ def _port(given: Settings, name: str, old: dict[str, Any], taken: set[int]) -> i
 
 
 def _watch(installation: Installation, watched: threading.Event, note: Say) -> None:
-    """Start again what ends on its own; give up on what ends again and again."""
+    """Start again what ends on its own; a watch that cannot go on is told as a failure."""
+    try:
+        _mend(installation, watched, note)
+    except Exception as error:  # noqa: BLE001 (told to whoever waits, who then stops)
+        installation.failure = error
+
+
+def _mend(installation: Installation, watched: threading.Event, note: Say) -> None:
     restarts: dict[str, list[float]] = {}
     while not watched.wait(WATCH_SECONDS):
         name = _ended(installation)
@@ -276,16 +283,13 @@ def _watch(installation: Installation, watched: threading.Event, note: Say) -> N
         recent = [t for t in restarts.get(name, []) if now - t < RESTARTS_WINDOW_SECONDS]
         restarts[name] = [*recent, now]
         if len(recent) >= RESTARTS_MAX:
-            installation.failure = ServiceFailed(f"{name} ends again and again{last_words(log)}")
-            return
-        note(f"{name} ended and is started again{last_words(log)}")
+            raise ServiceFailed(f"{name} ends again and again{last_words(log)}")
+        words = f"{name} ended and is started again{last_words(log)}"
+        with suppress(OSError, SystemExit):  # nobody reads it any more; rich raises the second
+            note(words)
         if watched.wait(min(0.2 * 2 ** len(recent), 5)):
             return
-        try:
-            _restart(installation, name)
-        except Exception as error:  # noqa: BLE001 (told to whoever waits, who then stops)
-            installation.failure = error
-            return
+        _restart(installation, name)
 
 
 def _ended(installation: Installation) -> str | None:

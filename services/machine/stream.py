@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -34,26 +35,34 @@ class LogStream:
         self._thread.join(2)
 
     def _follow(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
+        with suppress(OSError):  # whoever read the terminal has gone: the logs are in their files
+            while not self._stop.wait(POLL_SECONDS):
+                self._copy()
             self._copy()
-        self._copy()
 
     def _copy(self) -> None:
-        for name, path in self._logs.items():
-            size = _size(path)
-            if size < self._seen[name]:
-                self._seen[name] = 0  # a new file took its place
-            if size == self._seen[name]:
-                continue
-            with path.open("rb") as file:
-                file.seek(self._seen[name])
-                text = file.read(size - self._seen[name])
-            whole = text.rfind(b"\n") + 1
-            self._seen[name] += whole
-            for line in text[:whole].decode(errors="replace").splitlines():
+        for name in self._logs:
+            for line in self._new_lines(name):
                 if (shown := render(name, line, colours=self._colours)) is not None:
                     self._out.write(f"{shown}\n")
-            self._out.flush()
+        self._out.flush()
+
+    def _new_lines(self, name: str) -> list[str]:
+        """Read what a log has got; one that cannot be read now is looked at again later."""
+        size = _size(self._logs[name])
+        if size < self._seen[name]:
+            self._seen[name] = 0  # a new file took its place
+        if size == self._seen[name]:
+            return []
+        try:
+            with self._logs[name].open("rb") as file:
+                file.seek(self._seen[name])
+                text = file.read(size - self._seen[name])
+        except OSError:
+            return []
+        whole = text.rfind(b"\n") + 1
+        self._seen[name] += whole
+        return text[:whole].decode(errors="replace").splitlines()
 
 
 def render(name: str, line: str, *, colours: bool) -> str | None:
@@ -83,5 +92,5 @@ def _plain(value: object) -> str:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0

@@ -2,13 +2,23 @@
 
 import json
 import socket
+import subprocess
+import sys
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from services.machine.children import child_environment, last_words, probe
-from services.machine.installation import PortTaken, running
+from services.machine.children import (
+    Child,
+    child_environment,
+    last_words,
+    probe,
+    stop_children,
+)
+from services.machine.installation import Installation, PortTaken, _watch, running
 from services.machine.operator_tokens import ensure_operator_tokens, operator_token
 from services.postgres import open_pool
 from services.settings import Settings, SettingsRefused, load
@@ -19,7 +29,7 @@ def test_servers_that_are_given_are_used_and_none_are_started(settings):
     steps: list[str] = []
     settings.home.mkdir()
     settings.home.chmod(0o755)
-    with running(settings, steps.append, steps.append) as installation:
+    with running(settings, steps.append, pytest.fail) as installation:
         found = installation.settings
         assert modes(settings.home, settings.home / "logs") == [0o700, 0o700]
         states = [probe(f"{found.ops_url(name)}/readyz") for name in installation.children]
@@ -38,6 +48,43 @@ def test_servers_that_are_given_are_used_and_none_are_started(settings):
     assert {probe(f"{found.ops_url(name)}/readyz") for name in ("ingest", "billing")} == {
         "no answer"
     }
+
+
+@pytest.mark.parametrize("end", [BrokenPipeError, SystemExit], ids=["written to", "by rich"])
+def test_a_part_is_started_again_when_nobody_reads_that_it_ended(tmp_path, end):
+    told: list[str] = []
+
+    def note(words):
+        told.append(words)
+        raise end
+
+    installation = an_installation(tmp_path, tmp_path / "logs" / "ingest.log")
+    first, watched = installation.children["ingest"], threading.Event()
+    watching = threading.Thread(target=_watch, args=(installation, watched, note))
+    watching.start()
+    deadline = time.monotonic() + 10
+    while installation.children["ingest"] is first and watching.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    watched.set()
+    watching.join()
+    stop_children(installation.children.values())
+    assert (installation.failure, installation.children["ingest"] is first) == (None, False)
+    assert told[0].startswith("ingest ended and is started again")
+
+
+def test_a_watch_that_cannot_go_on_is_a_failure_and_no_silence(tmp_path):
+    installation = an_installation(tmp_path, tmp_path)  # a log that cannot be quoted
+    _watch(installation, threading.Event(), pytest.fail)
+    assert isinstance(installation.failure, IsADirectoryError)
+
+
+def an_installation(home, log):
+    """One whose only service has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    settings = Settings(home=home, database_url="postgresql://127.0.0.1:1/nothing")
+    return Installation(settings, children={"ingest": Child("ingest", process, log)})
 
 
 def modes(*paths):

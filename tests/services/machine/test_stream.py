@@ -65,6 +65,29 @@ def test_what_comes_is_followed_from_the_present_end_through_a_new_file(tmp_path
     ]
 
 
+class Closed(io.StringIO):
+    def write(self, _):
+        raise BrokenPipeError
+
+
+def test_a_terminal_that_has_gone_and_a_log_that_goes_end_no_thread_with_an_error(tmp_path):
+    log, gone = tmp_path / "metrics.log", tmp_path / "ingest.log"
+    stream = LogStream({"ingest": gone, "metrics": log}, out := io.StringIO(), colours=False)
+    gone.mkdir()  # it has a size, and cannot be read
+    log.write_text("still told\n")
+    stream.start()
+    await_words(out, "still told")
+    stream.stop()
+
+    closed = LogStream({"metrics": log}, Closed(), colours=False)
+    closed.start()
+    log.write_text("once more than before\n")
+    deadline = time.monotonic() + 10
+    while closed._thread.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def await_words(out, words):
     deadline = time.monotonic() + 10
     while words not in out.getvalue():
