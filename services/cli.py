@@ -35,7 +35,7 @@ from services.machine.embedded_postgres import PostgresFailed
 from services.machine.installation import Installation, PortTaken, StopAsked, recover, running
 from services.machine.jars import JarsUnavailable
 from services.machine.operator_tokens import FILE
-from services.machine.ownership import AlreadyOwned, Owner, find_owner, owned
+from services.machine.ownership import LOCK, AlreadyOwned, Owner, find_owner, vacated
 from services.machine.stream import LogStream
 from services.metrics.cli import app as metrics
 from services.postgres import connect
@@ -153,8 +153,8 @@ def down(as_json: AsJson = False) -> None:
     if owner is not None:
         _stop_owner(owner)
         stopped.append(f"process {owner.pid}")
-    if home.exists():
-        with owned(home):
+    if (home / LOCK).exists():  # else nothing has ever run here
+        with vacated(home, DOWN_SECONDS):
             stopped += recover(home)
     if as_json:
         typer.echo(json.dumps({"stopped": stopped}))
@@ -163,10 +163,16 @@ def down(as_json: AsJson = False) -> None:
 
 
 def _stop_owner(owner: Owner) -> None:
-    process = psutil.Process(owner.pid)
-    process.terminate()
     try:
+        process = psutil.Process(owner.pid)
+        process.terminate()
         process.wait(DOWN_SECONDS)
+    except psutil.NoSuchProcess:
+        return  # it has ended meanwhile
+    except psutil.AccessDenied:
+        raise ServiceFailed(
+            f"process {owner.pid} is another user's: run `turnsheet down` as that user"
+        ) from None
     except psutil.TimeoutExpired:
         raise ServiceFailed(
             f"process {owner.pid} did not stop within {DOWN_SECONDS:.0f} s: end it with "

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ DATABASE: Final = "turnsheet"
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 4
 SYSTEM_FOLDER: Final = Path("/var/lib/turnsheet")
+PLACE: Final = "postgres.place"  # in the data folder, where its cluster lies elsewhere
 
 
 def _wheel_programs() -> Path:
@@ -186,30 +188,46 @@ def place(home: Path) -> Path:
     lies in a folder of the system, which the data folder remembers.
     """
     home = home.absolute()
-    note = home / "postgres.place"
-    if note.exists():
-        return Path(note.read_text().strip())
     user = _unprivileged()
-    if user is None:
-        return home / "postgres"
+    if user is None or (home / PLACE).exists():
+        return find_place(home)
     if _reachable(home, user):
         home.chmod(0o711)
         return home / "postgres"
-    _forget_places_of(home)
+    forget_place(home)
     _make_system_folder()
     folder = Path(tempfile.mkdtemp(prefix=f"{home.parent.name}-", dir=SYSTEM_FOLDER))
     folder.chmod(0o711)
-    (folder / "home").write_text(f"{home}\n")
-    note.write_text(f"{folder / 'postgres'}\n")
+    (folder / "home").write_text(f"{home}\n{home.stat().st_dev}\n")
+    (home / PLACE).write_text(f"{folder / 'postgres'}\n")
     return folder / "postgres"
 
 
-def _forget_places_of(home: Path) -> None:
-    """Remove clusters of a data folder that was itself removed: their passwords went with it."""
-    for owner in SYSTEM_FOLDER.glob("*/home"):
-        if owner.read_text().strip() == str(home):
-            EmbeddedPostgres(owner.parent / "postgres", 0, "").stop("immediate")
-            shutil.rmtree(owner.parent)
+def find_place(home: Path) -> Path:
+    """Say where the cluster of a data folder lies, if there is one; makes nothing."""
+    note = home.absolute() / PLACE
+    return Path(note.read_text().strip()) if note.exists() else home.absolute() / "postgres"
+
+
+def forget_place(home: Path) -> None:
+    """Remove the clusters that a data folder has in the system's, and those of removed ones.
+
+    Their passwords went with the data folder: nobody can use them any more.
+    """
+    for note in SYSTEM_FOLDER.glob("*/home"):
+        with suppress(OSError):  # another process forgets it too
+            path, device, *_ = note.read_text().split("\n")
+            if Path(path) == home.absolute() or _is_removed(Path(path), device):
+                EmbeddedPostgres(note.parent / "postgres", 0, "").stop("immediate")
+                shutil.rmtree(note.parent)
+
+
+def _is_removed(home: Path, device: str) -> bool:
+    """Say whether a data folder is gone for good: not only its disk, which may be mounted again."""
+    if home.exists():
+        return False
+    above = next(folder for folder in home.parents if folder.exists())
+    return str(above.stat().st_dev) == device
 
 
 def _make_system_folder() -> None:

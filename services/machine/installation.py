@@ -28,7 +28,7 @@ from services.machine.children import (
     stop_children,
 )
 from services.machine.embedded_kafka import EmbeddedKafka, new_kafka
-from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres, place
+from services.machine.embedded_postgres import EmbeddedPostgres, find_place, new_postgres, place
 from services.machine.operator_tokens import ensure_operator_tokens
 from services.machine.ownership import owned
 from services.machine.ports import choose_port, is_free
@@ -323,9 +323,9 @@ def _stop(installation: Installation) -> None:
 
 
 def recover(home: Path) -> list[str]:
-    """Stop whatever a killed owner has left, and name it; call only as the owner."""
+    """Stop whatever a killed owner has left, and name it; call only where nobody is the owner."""
     found = ["services"] if end_orphans(home) else []
-    postgres = EmbeddedPostgres(place(home), 0, "")
+    postgres = EmbeddedPostgres(find_place(home), 0, "")
     kafka = EmbeddedKafka(home.absolute() / "kafka", 0, 0)
     if kafka.process() is not None:
         kafka.stop()

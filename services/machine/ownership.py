@@ -2,11 +2,12 @@
 
 import fcntl
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 import psutil
 
@@ -57,11 +58,7 @@ def owned(home: Path) -> Iterator[None]:
     The lock is the kernel's: it ends with the process, however that ends.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / LOCK).open("w") as guard:
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyOwned(_refusal(home)) from None
+    with vacated(home, 0):
         me = psutil.Process()
         since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         write_private(home / OWNER, Owner(me.pid, since, me.create_time())._asdict())
@@ -69,6 +66,29 @@ def owned(home: Path) -> Iterator[None]:
             yield
         finally:
             (home / OWNER).unlink(missing_ok=True)
+
+
+@contextmanager
+def vacated(home: Path, seconds: float) -> Iterator[None]:
+    """Keep every owner away from a data folder for the length of a block, without being one.
+
+    Who holds it now is waited for so long. Raises `AlreadyOwned`.
+    """
+    deadline = time.monotonic() + seconds
+    with (home / LOCK).open("w") as guard:
+        while not _has_locked(guard):
+            if time.monotonic() >= deadline:
+                raise AlreadyOwned(_refusal(home))
+            time.sleep(0.05)
+        yield
+
+
+def _has_locked(guard: IO[str]) -> bool:
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _refusal(home: Path) -> str:

@@ -1,17 +1,23 @@
 """Calls that cannot be: each ends with a sentence that says what to do, and never a traceback."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
+import psutil
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from services import cli
 from services.cli import app, main
+from services.cli import _stop_owner, app, main
+from services.machine.children import ServiceFailed
+from services.machine.ownership import LOCK, Owner, read_owner
 
 TOKEN = {"TURNSHEET_TOKEN": "tns_x"}
 MONTH = "give one like 2026-07"
@@ -110,6 +116,34 @@ def test_a_fault_of_our_own_keeps_its_traceback(turnsheet, monkeypatch, tmp_path
     [kept] = tmp_path.glob("turnsheet-error-*.txt")
     assert (code, said) == (1, f"error: unexpected KeyError: the details are in {kept}")
     assert "Traceback" in kept.read_text()
+
+
+def test_down_makes_nothing_where_nothing_ran(turnsheet, tmp_path):
+    (tmp_path / "home").mkdir()
+    assert turnsheet(("down", "--json"), {}) == (0, '{"stopped": []}\n', "")
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_down_waits_for_another_that_is_at_it(turnsheet, tmp_path):
+    (tmp_path / "home").mkdir()
+    with (tmp_path / "home" / LOCK).open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        threading.Timer(0.1, fcntl.flock, (guard, fcntl.LOCK_UN)).start()
+        assert turnsheet(("down", "--json"), {}) == (0, '{"stopped": []}\n', "")
+    assert read_owner(tmp_path / "home") is None
+
+
+def test_an_owner_that_has_gone_is_stopped_and_one_of_another_user_is_told(monkeypatch):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    _stop_owner(Owner(gone.pid, "", 0))
+
+    def refuse(process):
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "terminate", refuse)
+    with pytest.raises(ServiceFailed, match=f"process {os.getpid()} is another user's"):
+        _stop_owner(Owner(os.getpid(), "", 0))
 
 
 def test_a_command_does_not_wait_for_what_only_a_migration_needs():

@@ -13,7 +13,8 @@ import pytest
 
 from services.machine import embedded_postgres
 from services.machine.embedded_kafka import KafkaFailed, new_kafka
-from services.machine.embedded_postgres import new_postgres, place
+from services.machine.embedded_postgres import find_place, forget_place, new_postgres, place
+from services.machine.installation import recover
 
 
 @pytest.fixture
@@ -103,8 +104,38 @@ def test_data_lies_in_its_folder_or_where_the_servers_user_can_reach_it(folder, 
         return
     assert found.parent.parent == system
     assert found.parent.stat().st_mode & 0o777 == 0o711
-    assert place(home) == found
+    assert place(home) == find_place(home) == found
     (home / "postgres.place").unlink()
     again = place(home)
     assert again != found
     assert [path.name for path in system.iterdir()] == [again.parent.name]
+
+
+def test_a_cluster_is_forgotten_with_its_data_folder_and_never_before(folder, monkeypatch):
+    system = folder / "system"
+    monkeypatch.setattr(embedded_postgres, "SYSTEM_FOLDER", system)
+    folder.chmod(0o700)
+    homes = [folder / name for name in ("kept", "away", "gone", "new")]
+    for home in homes:
+        home.mkdir()
+    kept, away, _ = (place(home) for home in homes[:3])
+    if os.getuid() != 0:
+        assert not system.exists()
+        return
+    note = away.parent / "home"  # of a folder on a disk that is not mounted now
+    note.write_text(f"{homes[1]}\n{homes[1].stat().st_dev + 1}\n")
+    (homes[0] / "postgres.place").unlink()
+    for home in homes[1:3]:
+        shutil.rmtree(home)
+    new = place(homes[3])
+    assert {*system.iterdir()} == {kept.parent, away.parent, new.parent}
+    forget_place(homes[3])
+    assert {*system.iterdir()} == {kept.parent, away.parent}
+
+
+def test_to_look_for_what_was_left_makes_nothing(folder, monkeypatch):
+    monkeypatch.setattr(embedded_postgres, "SYSTEM_FOLDER", folder / "system")
+    folder.chmod(0o700)
+    (folder / "home").mkdir()
+    assert recover(folder / "home") == []
+    assert [path.relative_to(folder) for path in folder.rglob("*")] == [Path("home")]

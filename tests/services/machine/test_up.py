@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from services.machine.children import CHILDREN, SERVICES, end_orphans, find_orphans, note_children
-from services.machine.ownership import AlreadyOwned, find_owner, owned
+from services.machine.ownership import AlreadyOwned, find_owner, owned, vacated
 
 ROOT = Path(__file__).parent.parent.parent.parent
 COMMAND = [sys.executable, "-c", "from services.cli import main; main()"]
@@ -180,6 +180,12 @@ def test_a_data_folder_has_one_owner_and_a_dead_one_does_not_count(tmp_path):
         assert owner is not None
         assert owner.pid == os.getpid()
         with pytest.raises(AlreadyOwned, match=f"process {os.getpid()} since 20"), owned(tmp_path):
+            pass
+        with pytest.raises(AlreadyOwned), vacated(tmp_path, 0):
+            pass
+    with vacated(tmp_path, 0):
+        assert find_owner(tmp_path) is None
+        with pytest.raises(AlreadyOwned, match="by another process"), owned(tmp_path):
             pass
     assert find_owner(tmp_path) is None
 
