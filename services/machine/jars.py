@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
-LOCK: Final = Path(__file__).parent.parent.parent / "deploy" / "kafka" / "jars.lock.toml"
+LOCK: Final = Path(__file__).with_name("jars.lock.toml")
 FETCHES_AT_ONCE: Final = 4
 HEADER: Final = """\
 # Apache Kafka and all that it needs to run as one KRaft node, by Maven coordinate. No binding of

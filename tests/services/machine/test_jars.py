@@ -6,11 +6,15 @@ import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from setuptools import find_namespace_packages
 
 from services.machine import jars
 from services.machine.jars import LOCK, Jar, JarsUnavailable, ensure_jars, missing_jars, read_lock
+
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @pytest.fixture
@@ -31,6 +35,16 @@ def test_every_part_of_kafka_has_the_version_of_its_root():
     assert versions == {"4.3.1"}
     assert [jar for jar in read_lock() if "log4j-slf4j" in jar.coordinate] == []
     assert {len(jar.sha256) for jar in read_lock()} == {64}
+
+
+def test_what_is_read_at_run_time_is_installed_with_its_package():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = find_namespace_packages(str(ROOT), include=told["packages"]["find"]["include"])
+    folders = [ROOT / package.replace(".", "/") for package in packages]
+    installed = {
+        path for pattern in told["package-data"]["*"] for f in folders for path in f.glob(pattern)
+    }
+    assert {LOCK, *ROOT.glob("services/**/*.sql"), *ROOT.glob("schemas/**/*.json")} <= installed
 
 
 def test_what_was_cut_off_or_changed_is_missing(cache, monkeypatch):
@@ -75,7 +89,7 @@ def test_a_first_test_run_fetches_jars_or_says_so_in_one_sentence(cache):
     """The terminal of a run that has just begun is not there yet: it once ended every first run."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/schemas/test_money.py"],
-        cwd=LOCK.parent.parent.parent,
+        cwd=ROOT,
         env=os.environ | {"HTTPS_PROXY": "http://127.0.0.1:1"},  # nobody listens there
         capture_output=True,
         text=True,
