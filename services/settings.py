@@ -244,12 +244,32 @@ def unknown_names(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_chosen(home: Path) -> dict[str, Any]:
-    """Read what `up` wrote into a data folder: fields and their values; empty before the first."""
+    """Read what `up` wrote into a data folder: fields and their values; empty before the first.
+
+    Raises `SettingsRefused` when that is damaged.
+    """
+    chosen = read_private(
+        home / CHOSEN,
+        "put back a copy of it, or remove it: ports and secrets are then chosen anew, and the "
+        "tokens made so far are taken no more",
+    )
+    return {name: value for name, value in chosen.items() if name in Settings.model_fields}
+
+
+def read_private(path: Path, mend: str) -> dict[str, Any]:
+    """Read what `write_private` wrote, empty where nothing was.
+
+    Raises `SettingsRefused`, with what mends it, when the file is damaged.
+    """
     try:
-        chosen = json.loads((home / CHOSEN).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    return {name: value for name, value in chosen.items() if name in Settings.model_fields}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise SettingsRefused(f"{path} is damaged: {mend}")
+    return found
 
 
 def private_folder(path: Path) -> Path:
@@ -260,13 +280,20 @@ def private_folder(path: Path) -> Path:
 
 
 def write_private(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON that only its owner can read, in one step."""
+    """Write JSON that only its owner can read, in one step that a power cut does not undo."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(values, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class Described(NamedTuple):

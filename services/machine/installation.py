@@ -1,7 +1,6 @@
 """One installation on this machine: servers, schema, topics and services, from start to stop."""
 
 import asyncio
-import json
 import secrets
 import threading
 import time
@@ -38,6 +37,7 @@ from services.settings import (
     environment_name,
     private_folder,
     read_chosen,
+    read_private,
     write_private,
 )
 
@@ -175,11 +175,11 @@ def _names(installation: Installation) -> list[str]:
 
 
 def _read_servers(home: Path) -> dict[str, Any]:
-    try:
-        known: dict[str, Any] = json.loads((home / SERVERS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return known
+    return read_private(
+        home / SERVERS,
+        "put back a copy of it: it has the password of Postgres, which also stands in the "
+        f"database_url of {CHOSEN}",
+    )
 
 
 def _postgres(home: Path, known: dict[str, Any]) -> EmbeddedPostgres:

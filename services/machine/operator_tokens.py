@@ -1,12 +1,11 @@
 """The operator's own tokens: made by `up`, kept in the data folder, readable by its owner only."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from services.postgres import connect, open_pool
-from services.settings import Settings, write_private
+from services.settings import Settings, read_private, write_private
 from services.web.auth import ALL, Kind, NewToken, authenticate, create_token, read_tokens
 from services.web.problems import Problem
 
@@ -60,17 +59,14 @@ async def _are_taken(settings: Settings, tokens: dict[str, str]) -> bool:
 
 
 def _read(path: Path) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return found
+    return read_private(path, "remove it: `turnsheet up` makes new ones")
 
 
 def operator_token(settings: Settings, kind: str) -> str:
     """Return the token that a command speaks with: TURNSHEET_TOKEN, else the operator's.
 
-    Raises LookupError with what to do when there is neither.
+    Raises LookupError with what to do when there is neither, `SettingsRefused` when the file that
+    has the operator's is damaged.
     """
     if given := settings.token.get_secret_value():
         return given

@@ -85,7 +85,8 @@ def turnsheet(monkeypatch, capsys, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setenv("TURNSHEET_HOME", str(tmp_path / "home"))
-    before = signal.getsignal(signal.SIGTERM)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in signals}
 
     def run(words, more):
         for name, value in more.items():
@@ -98,7 +99,8 @@ def turnsheet(monkeypatch, capsys, tmp_path):
         return ended.value.code, said.out, " ".join(said.err.split())
 
     yield run
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("words", "more", "code", "sentence"), WRONG)
@@ -116,6 +118,23 @@ def test_a_fault_of_our_own_keeps_its_traceback(turnsheet, monkeypatch, tmp_path
     [kept] = tmp_path.glob("turnsheet-error-*.txt")
     assert (code, said) == (1, f"error: unexpected KeyError: the details are in {kept}")
     assert "Traceback" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "file", "mend"),
+    [
+        (BILL_RUN, "tokens.json", "remove it: `turnsheet up` makes new ones"),
+        (("up",), "servers.json", "put back a copy of it: it has the password of Postgres"),
+        (("status",), "chosen.json", "put back a copy of it, or remove it"),
+    ],
+)
+def test_a_damaged_file_of_the_data_folder_is_told(turnsheet, tmp_path, words, file, mend):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / file).touch()
+    ended, _, said = turnsheet(words, {})
+    assert (ended, f"error: {tmp_path / 'home' / file} is damaged: {mend}" in said) == (1, True), (
+        said
+    )
 
 
 def test_down_makes_nothing_where_nothing_ran(turnsheet, tmp_path):

@@ -1,5 +1,7 @@
 """Settings: where a value comes from, and what is refused."""
 
+import os
+
 import pytest
 
 from services.settings import (
@@ -144,6 +146,21 @@ def test_every_setting_says_what_it_means():
 def test_what_up_chose_is_readable_by_its_owner_only(tmp_path):
     write_private(tmp_path / "home" / CHOSEN, {"ingest_port": 1})
     assert (tmp_path / "home" / CHOSEN).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b'{"ingest_port": 1', b"[]", b"\xff\xfe"])
+def test_a_damaged_data_folder_is_refused_with_what_to_do(tmp_path, content):
+    (tmp_path / CHOSEN).write_bytes(content)
+    with pytest.raises(SettingsRefused) as refused:
+        load({"TURNSHEET_HOME": str(tmp_path)})
+    assert str(refused.value).startswith(f"{tmp_path / CHOSEN} is damaged: put back a copy of it")
+
+
+def test_what_is_written_outlives_a_power_cut(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    write_private(tmp_path / CHOSEN, {"token_pepper": "s3cret"})
+    assert synced == [(tmp_path / CHOSEN).stat().st_ino, tmp_path.stat().st_ino]
 
 
 SASL = {
