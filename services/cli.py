@@ -32,7 +32,14 @@ from services.machine import doctor as checkup
 from services.machine.children import SERVICES, ServiceFailed, find_orphans, probe_services
 from services.machine.embedded_kafka import KafkaFailed
 from services.machine.embedded_postgres import PostgresFailed
-from services.machine.installation import Installation, PortTaken, StopAsked, recover, running
+from services.machine.installation import (
+    Installation,
+    PortTaken,
+    StopAsked,
+    hear_signals,
+    recover,
+    running,
+)
 from services.machine.jars import JarsUnavailable
 from services.machine.operator_tokens import FILE
 from services.machine.ownership import LOCK, AlreadyOwned, Owner, find_owner, vacated
@@ -82,9 +89,7 @@ def up(
     DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS name servers to use instead of own ones. Data, logs,
     chosen ports and the operator's tokens lie in TURNSHEET_HOME.
     """
-    stop_asked = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop_asked.set())
+    stop_asked = hear_signals()
     settings = load(remembered=False)
     try:
         with (

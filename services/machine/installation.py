@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -79,6 +80,18 @@ class Installation:
         if self.postgres is not None:
             found["postgres"] = self.postgres.log
         return found
+
+
+def hear_signals() -> threading.Event:
+    """Return what SIGINT, SIGTERM and SIGHUP set from now on, to stop an installation in order.
+
+    One that came in ignored stays so: `nohup` lets a command outlive its terminal that way.
+    """
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: asked.set())
+    return asked
 
 
 @contextmanager

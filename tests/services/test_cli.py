@@ -137,6 +137,16 @@ def test_a_damaged_file_of_the_data_folder_is_told(turnsheet, tmp_path, words, f
     )
 
 
+def test_up_under_nohup_does_not_hear_the_terminal_hang_up(turnsheet):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    nowhere = {"TURNSHEET_HOST": "192.0.2.7"}  # so that it ends before it starts anything
+    assert turnsheet(("up",), nowhere)[0] == 1
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    assert turnsheet(("up",), nowhere)[0] == 1
+    assert callable(signal.getsignal(signal.SIGHUP))
+
+
 def test_down_makes_nothing_where_nothing_ran(turnsheet, tmp_path):
     (tmp_path / "home").mkdir()
     assert turnsheet(("down", "--json"), {}) == (0, '{"stopped": []}\n', "")

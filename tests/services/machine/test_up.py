@@ -17,7 +17,9 @@ from services.machine.children import CHILDREN, SERVICES, end_orphans, find_orph
 from services.machine.ownership import AlreadyOwned, find_owner, owned, vacated
 
 ROOT = Path(__file__).parent.parent.parent.parent
-COMMAND = [sys.executable, "-c", "from services.cli import main; main()"]
+# Tests that run in the background of a script have SIGINT ignored; a command at work has not.
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = [sys.executable, "-c", f"{HEARING}; from services.cli import main; main()"]
 CTRL_C_SECONDS = 10
 READY_SECONDS = 90
 
