@@ -30,6 +30,7 @@ from services.ingest.cli import app as ingest
 from services.kafka import KafkaUnreached, TopicRefused
 from services.machine import doctor as checkup
 from services.machine.children import SERVICES, ServiceFailed, find_orphans, probe_services
+from services.machine.database import told_refusals
 from services.machine.embedded_kafka import KafkaFailed
 from services.machine.embedded_postgres import PostgresFailed
 from services.machine.installation import (
@@ -248,7 +249,8 @@ def migrate(as_json: AsJson = False) -> None:
 
     settings = load()
     _require(settings, "database_url", "database_role_password")
-    migrate_database(settings)
+    with told_refusals(settings):
+        migrate_database(settings)
     if as_json:
         typer.echo(json.dumps({"migrated": True}))
     else:
@@ -278,7 +280,8 @@ def rebuild(
     """
     settings = load()
     _require(settings, "database_url", "database_role_password")
-    asyncio.run(_rebuild(settings, house))
+    with told_refusals(settings):
+        asyncio.run(_rebuild(settings, house))
     if as_json:
         typer.echo(json.dumps({"rebuilding": house}))
     else:

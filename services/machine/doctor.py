@@ -11,8 +11,9 @@ import psycopg
 from aiokafka.errors import KafkaConnectionError
 
 from services.kafka import TopicRefused, ready
-from services.kafka_clients import find_obstacle
+from services.kafka_clients import Obstacle, find_obstacle
 from services.machine.children import find_orphans, probe_services
+from services.machine.database import find_refusal
 from services.machine.embedded_kafka import KafkaFailed, find_java
 from services.machine.embedded_postgres import PostgresFailed, check_can_run
 from services.machine.jars import cache_folder, missing_jars
@@ -104,7 +105,8 @@ def _postgres(settings: Settings) -> Finding:
         with psycopg.connect(settings.database_url, connect_timeout=3) as conn:
             version = conn.info.server_version // 10_000
     except psycopg.Error:
-        return Finding("postgres", f"no answer at {place}", f"{START_IT}, or check DATABASE_URL")
+        away = Obstacle(f"no answer at {place}", f"{START_IT}, or check DATABASE_URL")
+        return Finding("postgres", *(asyncio.run(find_refusal(settings)) or away))
     mend = "" if version >= POSTGRES_MIN else f"use Postgres {POSTGRES_MIN} or later"
     return Finding("postgres", f"version {version} at {place}", mend)
 

@@ -27,6 +27,7 @@ from services.machine.children import (
     start_child,
     stop_children,
 )
+from services.machine.database import told_refusals
 from services.machine.embedded_kafka import EmbeddedKafka, new_kafka
 from services.machine.embedded_postgres import EmbeddedPostgres, find_place, new_postgres, place
 from services.machine.operator_tokens import ensure_operator_tokens
@@ -143,7 +144,8 @@ def _start(installation: Installation, say: Say, checkpoint: Callable[[], None])
     say("bringing the schema up to date")
     from services.migrations import migrate  # noqa: PLC0415 (0.3 s that only a start needs)
 
-    migrate(installation.settings)
+    with told_refusals(installation.settings):
+        migrate(installation.settings)
     checkpoint()
     say("checking the topics")
     asyncio.run(ensure_topics(installation.settings))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -118,6 +119,34 @@ def test_a_fault_of_our_own_keeps_its_traceback(turnsheet, monkeypatch, tmp_path
     [kept] = tmp_path.glob("turnsheet-error-*.txt")
     assert (code, said) == (1, f"error: unexpected KeyError: the details are in {kept}")
     assert "Traceback" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "sentence"),
+    [
+        (("migrate",), "password", "refuses the login: check DATABASE_URL"),
+        (("migrate",), "name", "there is no database at {place}: make it, or check DATABASE_URL"),
+        (("rebuild", "metrics"), "name", "there is no database at {place}: make it, or check"),
+        (
+            ("rebuild", "metrics"),
+            "role password",
+            "refuses the login: check TURNSHEET_DATABASE_ROLE_PASSWORD, or run `turnsheet migrate`",
+        ),
+    ],
+)
+def test_a_database_that_says_no_is_told_from_one_that_is_away(
+    turnsheet, settings, words, wrong, sentence
+):
+    url = urlsplit(settings.database_url)
+    if wrong == "password":
+        url = url._replace(netloc=f"{url.username}:wrong@{url.hostname}:{url.port}")
+    if wrong == "name":
+        url = url._replace(path="/nothing")
+    secret = settings.database_role_password.get_secret_value() + wrong.removesuffix("name")
+    more = {"DATABASE_URL": url.geturl(), "TURNSHEET_DATABASE_ROLE_PASSWORD": secret}
+    ended, _, said = turnsheet(words, more)
+    sentence = sentence.format(place=f"{url.hostname}:{url.port}/nothing")
+    assert (ended, sentence in said) == (1, True), said
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """`turnsheet doctor`: every part is looked at, and what is wrong comes with what to do."""
 
 import json
+from urllib.parse import urlsplit
 
 import pytest
 
 from services.machine.children import SERVICES
-from services.machine.doctor import examine, report
+from services.machine.doctor import _postgres, examine, report
 from services.machine.installation import running
 from services.settings import Settings, environment_name
 
@@ -62,6 +63,25 @@ def test_servers_that_do_not_answer_are_found_without_a_secret(tmp_path, url):
     )
     assert "java" not in states
     assert "s3cret" not in json.dumps(report(settings, findings))
+
+
+def test_a_database_that_answers_and_says_no_is_found_as_that(tmp_path, database_url):
+    url = urlsplit(database_url)
+    place, at = f"{url.hostname}:{url.port}{url.path}", f"{url.hostname}:{url.port}"
+    for asked, state, mend in [
+        (
+            url._replace(netloc=f"{url.username}:s3cret@{at}"),
+            f"{place} refuses the login",
+            "check DATABASE_URL",
+        ),
+        (
+            url._replace(path="/nothing"),
+            f"there is no database at {at}/nothing",
+            "make it, or check DATABASE_URL",
+        ),
+    ]:
+        settings = Settings(home=tmp_path, database_url=asked.geturl())
+        assert _postgres(settings) == ("postgres", state, mend)
 
 
 def test_what_runs_is_well_and_an_open_secret_is_not(settings):
