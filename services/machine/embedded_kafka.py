@@ -51,15 +51,28 @@ class EmbeddedKafka:
         """What the broker says."""
         return self.folder / "kafka.log"
 
-    def start(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Format the log when there is none, and start the broker. Raises `KafkaFailed`."""
+    def start(
+        self,
+        say: Callable[[str], None] = lambda _: None,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Format the log when there is none, and start the broker.
+
+        `say` hears what is fetched; `checkpoint` is called often and may raise to give up. Raises
+        `KafkaFailed` and `JarsUnavailable`.
+        """
+
+        def progress(done: int, total: int) -> None:
+            say(f"fetching Kafka's jars: {done} of {total}")
+
         private_folder(self.folder)  # whoever reads its log knows every event
         self.stop()  # one that a killed parent has left
-        classpath = os.pathsep.join(map(str, ensure_jars(progress)))
+        classpath = os.pathsep.join(map(str, ensure_jars(progress, checkpoint, say)))
         self._settings.write_text(self._properties(), encoding="utf-8")
         java = find_java()
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(java, classpath)
+        checkpoint()
         with self.log.open("ab") as log:
             said = log.tell()
             process = subprocess.Popen(  # noqa: S603 (our own program and arguments)
@@ -69,7 +82,7 @@ class EmbeddedKafka:
                 cwd=self.folder,
             )  # fmt: skip
         (self.folder / "kafka.pid").write_text(str(process.pid))
-        self._await_port(process, said)
+        self._await_port(process, said, checkpoint)
         process.returncode = 0  # else it would warn, when forgotten, that its child still runs
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
@@ -118,9 +131,12 @@ class EmbeddedKafka:
         if done.returncode != 0:
             raise KafkaFailed(f"formatting Kafka's log failed: {done.stderr.strip()[-500:]}")
 
-    def _await_port(self, process: subprocess.Popen[bytes], said: int) -> None:
+    def _await_port(
+        self, process: subprocess.Popen[bytes], said: int, checkpoint: Callable[[], None]
+    ) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not _listens(process.pid, self.port):
+            checkpoint()
             if process.poll() is not None:
                 why = _last_error(self.log.read_bytes()[said:].decode(errors="replace"))
                 raise KafkaFailed(

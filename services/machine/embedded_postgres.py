@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -69,15 +70,19 @@ class EmbeddedPostgres:
         """What the server says."""
         return self.folder / "postgres.log"
 
-    def start(self) -> None:
-        """Make the cluster when there is none, and start it. Raises `PostgresFailed`."""
+    def start(self, checkpoint: Callable[[], None] = lambda: None) -> None:
+        """Make the cluster when there is none, and start it. Raises `PostgresFailed`.
+
+        `checkpoint` is called between the steps and may raise to give up.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         _hand_over(self.folder)
         self.stop()  # one that a killed parent has left
         self._forget_foreign_pid()
         if not (self.data / "PG_VERSION").exists():
             self._make()
-        self._launch()
+        checkpoint()
+        self._launch(checkpoint)
         self._ensure_database()
 
     def stop(self, mode: str = "fast") -> None:
@@ -107,7 +112,7 @@ class EmbeddedPostgres:
             return None
         return pid if ours else None
 
-    def _launch(self) -> None:
+    def _launch(self, checkpoint: Callable[[], None]) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
         start = ("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(self.data))
         deadline = time.monotonic() + START_SECONDS
@@ -119,6 +124,7 @@ class EmbeddedPostgres:
             # A server that was killed leaves its backends for a moment; they have to end first.
             if "still in use" not in str(failed) or time.monotonic() > deadline:
                 raise failed
+            checkpoint()
             time.sleep(0.2)
 
     def _forget_foreign_pid(self) -> None:

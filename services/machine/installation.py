@@ -95,6 +95,32 @@ def hear_signals() -> threading.Event:
     return asked
 
 
+class _Starting:
+    """A start as all threads of it tell of it, and hear that it is to stop."""
+
+    def __init__(self, say: Say, stop_asked: threading.Event) -> None:
+        self._say = say
+        self._stop_asked = stop_asked
+        self._telling = threading.Lock()
+        self._stopping = False
+
+    def say(self, words: str) -> None:
+        """Tell a step; those that still end after a stop was asked for are told no more."""
+        with self._telling:
+            if not self._stopping:
+                self._say(words)
+
+    def checkpoint(self) -> None:
+        """Raise `StopAsked` if somebody asked; the first time, tell that it was heard."""
+        if not self._stop_asked.is_set():
+            return
+        with self._telling:
+            if not self._stopping:
+                self._stopping = True
+                self._say("stopping")
+        raise StopAsked
+
+
 @contextmanager
 def running(
     given: Settings, say: Say, note: Say, stop_asked: threading.Event | None = None
@@ -108,13 +134,8 @@ def running(
     `JarsUnavailable`, `TopicRefused`, `ServiceFailed`, and `StopAsked` when told to stop before all
     is ready.
     """
-    stop_asked = stop_asked or threading.Event()
+    starting = _Starting(say, stop_asked or threading.Event())
     given = given.model_copy(update={"home": given.home.absolute()})
-
-    def checkpoint() -> None:
-        if stop_asked.is_set():
-            raise StopAsked
-
     with owned(given.home):
         installation = Installation(given)
         watched = threading.Event()
@@ -122,7 +143,7 @@ def running(
             target=_watch, args=(installation, watched, note), name="watch", daemon=True
         )
         try:
-            _start(installation, say, checkpoint)
+            _start(installation, starting.say, starting.checkpoint)
             watcher.start()
             yield installation
         finally:
@@ -138,7 +159,7 @@ def _start(installation: Installation, say: Say, checkpoint: Callable[[], None])
     if count := end_orphans(home):
         say(f"ended {count} services that a killed owner had left")
     _check_ports(installation.settings)
-    _start_servers(installation, say)
+    _start_servers(installation, say, checkpoint)
     checkpoint()
     installation.settings = _choose(installation)
     say("bringing the schema up to date")
@@ -160,17 +181,17 @@ def _start(installation: Installation, say: Say, checkpoint: Callable[[], None])
         await_ready(child, installation.settings, checkpoint)
 
 
-def _start_servers(installation: Installation, say: Say) -> None:
+def _start_servers(installation: Installation, say: Say, checkpoint: Callable[[], None]) -> None:
     """Start the servers that nobody gave us, both at once."""
     home = installation.settings.home
     known = _read_servers(home)
     starts: list[Callable[[], None]] = []
     if not installation.settings.database_url:
         installation.postgres = postgres = _postgres(home, known)
-        starts.append(postgres.start)
+        starts.append(lambda: postgres.start(checkpoint))
     if not installation.settings.kafka_bootstrap_servers:
         installation.kafka = kafka = _kafka(home, known)
-        starts.append(lambda: kafka.start(lambda n, of: say(f"fetching Kafka's jars: {n} of {of}")))
+        starts.append(lambda: kafka.start(say, checkpoint))
     if not starts:
         return
     write_private(home / SERVERS, known)

@@ -5,18 +5,24 @@
 
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import tempfile
 import threading
+import time
 import tomllib
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from queue import Empty, SimpleQueue
+from typing import IO, Final, NamedTuple
 
 LOCK: Final = Path(__file__).with_name("jars.lock.toml")
 FETCHES_AT_ONCE: Final = 4
+LOOK_SECONDS: Final = 0.1
+PATIENCE_SECONDS: Final = 2
 HEADER: Final = """\
 # Apache Kafka and all that it needs to run as one KRaft node, by Maven coordinate. No binding of
 # log4j: its parent would pull older clients onto the class path; slf4j-simple writes to stderr.
@@ -64,18 +70,27 @@ def missing_jars() -> list[Jar]:
     return [jar for jar in read_lock() if not _intact(folder / jar.filename, jar)]
 
 
-def ensure_jars(progress: Progress | None = None) -> list[Path]:
+def ensure_jars(
+    progress: Progress | None = None,
+    checkpoint: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
     """Return the path of every jar of the lock, fetching what is missing.
 
-    `progress` is told (done, total) while something is fetched. Raises `JarsUnavailable`.
+    `progress` is told (done, total) while something is fetched, `say` hears that another process is
+    waited for; `checkpoint` is called often and may raise to give up. Raises `JarsUnavailable`.
     """
     folder = cache_folder()
     if missing_jars():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / ".lock").open("w") as guard:
-                fcntl.flock(guard, fcntl.LOCK_EX)  # two checkouts may start at once
-                _fetch_all(missing_jars(), folder, progress or (lambda _done, _total: None))
+                _take_turns(guard, checkpoint, say)
+                for left in folder.glob(".fetch-*"):  # by one that was cut off
+                    shutil.rmtree(left, ignore_errors=True)
+                _fetch_all(
+                    missing_jars(), folder, progress or (lambda _done, _total: None), checkpoint
+                )
         except OSError as error:
             raise JarsUnavailable(
                 f"Kafka's jars cannot be kept in {folder} ({error.strerror}): make it writable, "
@@ -84,28 +99,63 @@ def ensure_jars(progress: Progress | None = None) -> list[Path]:
     return [folder / jar.filename for jar in read_lock()]
 
 
-def _fetch_all(jars: list[Jar], folder: Path, progress: Progress) -> None:
-    """Fetch jars, a few at a time; the first failure ends it."""
-    counting = threading.Lock()
+def _take_turns(guard: IO[str], checkpoint: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Wait until no other process fetches: two checkouts may start at once."""
+    told_at = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            checkpoint()
+        if time.monotonic() >= told_at:
+            say("waiting for another process, which fetches Kafka's jars")
+            told_at = math.inf
+        time.sleep(LOOK_SECONDS)
+
+
+def _fetch_all(
+    jars: list[Jar], folder: Path, progress: Progress, checkpoint: Callable[[], None]
+) -> None:
+    """Fetch jars, a few at a time; the first failure ends it.
+
+    A fetch cannot be told to stop: when `checkpoint` raises, those at work are left to the end of
+    the process.
+    """
+    waiting, ended = deque(jars), SimpleQueue[Exception | None]()
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                ended.put(_outcome(waiting.popleft(), folder))
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(FETCHES_AT_ONCE)]
+    for worker in workers:
+        worker.start()
     done = 0
-
-    def fetch(jar: Jar) -> None:
-        nonlocal done
-        _fetch(jar, folder)
-        with counting:
-            done += 1
-            progress(done, len(jars))
-
     if jars:
         progress(0, len(jars))
-    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        fetches = [pool.submit(fetch, jar) for jar in jars]
-        try:
-            for fetched in fetches:
-                fetched.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    try:
+        while done < len(jars):
+            checkpoint()
+            with suppress(Empty):
+                failure = ended.get(timeout=LOOK_SECONDS)
+                if failure is not None:
+                    waiting.clear()
+                    for worker in workers:
+                        worker.join()
+                    raise failure
+                done += 1
+                progress(done, len(jars))
+    finally:
+        waiting.clear()
+
+
+def _outcome(jar: Jar, folder: Path) -> Exception | None:
+    try:
+        _fetch(jar, folder)
+    except Exception as failure:  # noqa: BLE001 (raised by whoever waits)
+        return failure
+    return None
 
 
 def _fetch(jar: Jar, folder: Path) -> None:

@@ -1,7 +1,9 @@
 """Jars: the lock is whole, and nothing but what it names is ever used."""
 
+import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -82,6 +84,56 @@ def test_a_registry_that_does_not_answer_is_one_sentence(cache, monkeypatch):
     with pytest.raises(JarsUnavailable, match="come once from the Maven registry: connect to it"):
         ensure_jars()
     assert list(cache.glob("*.jar")) == []
+    assert list(cache.glob(".fetch-*")) == []
+
+
+class Enough(Exception):
+    pass
+
+
+@pytest.fixture
+def silent_registry(monkeypatch):
+    """A registry that takes every call and answers none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield
+
+
+@pytest.mark.timeout(20)  # a fetch itself gives up after 30 s
+@pytest.mark.usefixtures("silent_registry")
+def test_whoever_has_enough_does_not_wait_for_a_fetch(cache):
+    told: list[object] = []
+
+    def checkpoint():
+        if told:
+            raise Enough
+
+    with pytest.raises(Enough):
+        ensure_jars(lambda *counts: told.append(counts), checkpoint)
+    assert told == [(0, len(read_lock()))]
+
+
+def test_another_that_fetches_is_told_and_left_when_asked_to_stop(cache, monkeypatch):
+    monkeypatch.setattr(jars, "PATIENCE_SECONDS", 0)
+    told: list[object] = []
+
+    def checkpoint():
+        if told:
+            raise Enough
+
+    cache.mkdir(parents=True)
+    with (cache / ".lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        with pytest.raises(Enough):
+            ensure_jars(None, checkpoint, told.append)
+    assert told == ["waiting for another process, which fetches Kafka's jars"]
+
+
+def test_what_a_fetch_that_was_cut_off_has_left_is_removed(cache, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nobody listens there
+    (cache / ".fetch-left").mkdir(parents=True)
+    with pytest.raises(JarsUnavailable):
+        ensure_jars()
     assert list(cache.glob(".fetch-*")) == []
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -157,6 +158,27 @@ def test_an_installation_has_one_owner_mends_itself_and_survives_any_kill(home, 
     assert (owner.returncode, time.monotonic() - asked < CTRL_C_SECONDS) == (0, True), words
     assert living(running) == set()
     assert "nothing is run from" in turnsheet(home, "status").stdout
+
+
+def test_a_stop_is_heard_while_the_first_start_fetches(home, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as registry:  # it takes calls and answers none
+        silent = {
+            "HTTPS_PROXY": f"http://127.0.0.1:{registry.getsockname()[1]}",
+            "XDG_CACHE_HOME": str(tmp_path),
+            "DATABASE_URL": "postgresql://127.0.0.1:1/nothing",
+        }
+        owner = subprocess.Popen(
+            [*COMMAND, "up"], env=environment(home) | silent, cwd=ROOT, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        assert owner.stderr is not None
+        while "fetching" not in owner.stderr.readline():
+            assert owner.poll() is None
+        asked = time.monotonic()
+        owner.send_signal(signal.SIGINT)
+        _, words = owner.communicate(timeout=60)
+    assert (owner.returncode, words) == (0, "· stopping\nstopped\n")
+    assert time.monotonic() - asked < CTRL_C_SECONDS
 
 
 @pytest.mark.timeout(200)
