@@ -63,4 +63,4 @@ lock: $(STAMP) ## resolve the dependencies again and write their hashes
 	@uv pip compile tests/bench/peers/requirements.in --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements/peers.txt
 
 clean: ## remove what was installed and built, but no data
-	@rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(PEERS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

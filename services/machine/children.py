@@ -16,6 +16,7 @@ from typing import Final
 import psutil
 from pydantic import SecretStr
 
+from services.machine.log_files import turn
 from services.settings import (
     Settings,
     environment_name,
@@ -31,7 +32,6 @@ STOP_SECONDS: Final = 6.0
 KILL_SECONDS: Final = 2.0
 PROBE_SECONDS: Final = 4.0  # longer than a service waits for its own checks
 QUOTED_MAX: Final = 300
-LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 # The services are on this machine: the proxy that the environment names does not know them.
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -57,8 +57,7 @@ class Child:
 def start_child(name: str, settings: Settings) -> Child:
     """Start a service; what it is told stands in its environment, secrets in the data folder."""
     log = private_folder(settings.home / "logs") / f"{name}.log"
-    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-        log.replace(log.with_suffix(".log.old"))
+    turn(log)
     with log.open("ab") as words:
         process = subprocess.Popen(  # noqa: S603 (our own program and arguments)
             [sys.executable, "-m", f"services.{name}"],

@@ -15,6 +15,7 @@ from uuid import uuid4
 import psutil
 
 from services.machine.jars import ensure_jars
+from services.machine.log_files import turn
 from services.machine.ports import choose_port
 from services.settings import private_folder
 
@@ -73,6 +74,7 @@ class EmbeddedKafka:
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(java, classpath)
         checkpoint()
+        turn(self.log)
         with self.log.open("ab") as log:
             said = log.tell()
             process = subprocess.Popen(  # noqa: S603 (our own program and arguments)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import psutil
 
+from services.machine.log_files import turn
 from services.machine.ports import choose_port
 
 OWNER: Final = "turnsheet"
@@ -82,6 +83,7 @@ class EmbeddedPostgres:
         if not (self.data / "PG_VERSION").exists():
             self._make()
         checkpoint()
+        turn(self.log)
         self._launch(checkpoint)
         self._ensure_database()
 

@@ -15,6 +15,7 @@ from services.machine import embedded_postgres
 from services.machine.embedded_kafka import KafkaFailed, new_kafka
 from services.machine.embedded_postgres import find_place, forget_place, new_postgres, place
 from services.machine.installation import recover
+from services.machine.log_files import LOG_BYTES_MAX
 
 
 @pytest.fixture
@@ -34,7 +35,10 @@ def test_postgres_is_made_once_and_recovers_from_an_immediate_stop_and_a_kill(fo
             conn.execute("create table kept (n int)")
         postgres.stop("immediate")
         assert postgres.pid() is None
+        os.truncate(postgres.log, LOG_BYTES_MAX + 1)
         postgres.start()
+        assert postgres.log.stat().st_size < LOG_BYTES_MAX
+        assert postgres.log.with_suffix(".log.old").stat().st_size == LOG_BYTES_MAX + 1
         pid = postgres.pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -67,11 +71,16 @@ def test_a_kafka_left_over_from_a_killed_parent_is_replaced(tmp_path):
 
 def test_a_kafka_that_does_not_start_says_why(tmp_path):
     kafka = new_kafka(tmp_path / "kafka")
+    kafka.folder.mkdir()
+    kafka.log.touch()
+    os.truncate(kafka.log, LOG_BYTES_MAX + 1)
     with (
         socket.create_server(("127.0.0.1", kafka.port)),
         pytest.raises(KafkaFailed, match="BindException"),
     ):
         kafka.start()
+    assert kafka.log.stat().st_size < LOG_BYTES_MAX
+    assert kafka.log.with_suffix(".log.old").stat().st_size == LOG_BYTES_MAX + 1
 
 
 def test_a_process_id_that_is_another_process_by_now_is_nobody(tmp_path):
