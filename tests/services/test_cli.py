@@ -15,7 +15,6 @@ import typer
 from typer.testing import CliRunner
 
 from services import cli
-from services.cli import app, main
 from services.cli import _stop_owner, app, main
 from services.machine.children import ServiceFailed
 from services.machine.ownership import LOCK, Owner, read_owner
