@@ -23,8 +23,6 @@ from rich.table import Table
 from services.billing.cli import app as billing
 from services.client import CalledWrongly
 from services.demo.cli import app as demo
-from services.demo.delivery import NotDelivered
-from services.demo.story import StoryFailed
 from services.folding import rebuild as rebuild_tables
 from services.ingest.cli import app as ingest
 from services.kafka import KafkaUnreached, TopicRefused
@@ -61,8 +59,8 @@ from services.terminal import AsJson, say_error, show
 from services.terminal import err as console
 
 EXPECTED = (
-    AlreadyOwned, JarsUnavailable, KafkaFailed, KafkaUnreached, NotDelivered, PortTaken,
-    PostgresFailed, Refused, ServiceFailed, SettingsRefused, StoryFailed, TopicRefused,
+    AlreadyOwned, JarsUnavailable, KafkaFailed, KafkaUnreached, PortTaken, PostgresFailed,
+    Refused, ServiceFailed, SettingsRefused, TopicRefused,
 )  # fmt: skip
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 DOWN_SECONDS = 30.0
@@ -308,7 +306,7 @@ for house in (ingest, metrics, billing, demo):
 
 def main() -> None:
     """Run a command; what can be expected to go wrong is one sentence, not a traceback."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a command as Ctrl-C does
+    _end_as_by_ctrl_c(signal.SIGTERM, signal.SIGHUP)
     logging.getLogger().addHandler(logging.NullHandler())  # libraries' words are not for people
     code = 1
     try:
@@ -335,6 +333,13 @@ def main() -> None:
         return
     say_error(sentence)
     raise SystemExit(code)
+
+
+def _end_as_by_ctrl_c(*numbers: signal.Signals) -> None:
+    """Have signals end a command in order; one that came in ignored, as by `nohup`, stays so."""
+    for number in numbers:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _keep_traceback() -> Path:

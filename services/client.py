@@ -106,12 +106,9 @@ class Service:
     def bearer(self) -> str:
         """The given token, that of the environment, or the operator's.
 
-        Raises `CallRefused` when there is none, and `CalledWrongly` for what is none.
+        Raises `Refused` when there is none, and `CalledWrongly` for what is none.
         """
-        try:
-            token = self.token or operator_token(self.settings, self.kind)
-        except LookupError as error:
-            raise CallRefused(str(error)) from None
+        token = self.token or operator_token(self.settings, self.kind)
         if _TOKEN.fullmatch(token) is None:
             raise CalledWrongly("a token is one word, as `turnsheet token create` printed it")
         return token

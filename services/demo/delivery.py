@@ -11,6 +11,7 @@ from services.demo.workload import Sent, by_principal
 from services.demo.world import World
 from services.machine.operator_tokens import Operator
 from services.postgres import connect
+from services.refusals import Refused
 from services.settings import Settings
 from services.web.auth import NewToken, create_token
 
@@ -21,7 +22,7 @@ RETRY_SECONDS = 0.5
 VALID_DAYS = 30
 
 
-class NotDelivered(LookupError):
+class NotDelivered(Refused):
     """Ingest did not take what was sent; the message says what it answered."""
 
 
@@ -84,7 +85,9 @@ async def _post(session: aiohttp.ClientSession, url: str, token: str, part: Sequ
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
     for _ in range(TRIES):
         try:
-            async with session.post(url, data=body, headers=headers) as answer:
+            async with session.post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
                 told: dict[str, Any] = await answer.json(content_type=None)
                 if answer.status == 202 and told["rejected"] == 0:
                     return int(told["accepted"])

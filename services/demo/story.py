@@ -28,6 +28,7 @@ from services.machine.operator_tokens import operator_token
 from services.machine.ownership import LOCK, OWNER, owned
 from services.postgres import House, connect
 from services.progress import Teller
+from services.refusals import Refused
 from services.settings import Settings, load
 
 FIRM_COUNT, SEED, FIRST_DAY = 4, 7, date(2026, 7, 1)
@@ -44,7 +45,7 @@ MARK = "demo.mark"  # a folder with this file in it is the demo's own
 KEPT = {MARK, LOCK, OWNER}
 
 
-class StoryFailed(LookupError):
+class StoryFailed(Refused):
     """A step of the demo did not go as told; the message says which."""
 
 

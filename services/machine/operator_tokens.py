@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from services.postgres import connect, open_pool
+from services.refusals import Refused
 from services.settings import Settings, read_private, write_private
 from services.web.auth import ALL, Kind, NewToken, authenticate, create_token, read_tokens
 from services.web.problems import Problem
@@ -65,14 +66,14 @@ def _read(path: Path) -> dict[str, str]:
 def operator_token(settings: Settings, kind: str) -> str:
     """Return the token that a command speaks with: TURNSHEET_TOKEN, else the operator's.
 
-    Raises LookupError with what to do when there is neither, `SettingsRefused` when the file that
+    Raises `Refused` with what to do when there is neither, `SettingsRefused` when the file that
     has the operator's is damaged.
     """
     if given := settings.token.get_secret_value():
         return given
     path = settings.home / FILE
     if kind not in (tokens := _read(path)):
-        raise LookupError(
+        raise Refused(
             f"no token: set TURNSHEET_TOKEN, or run `turnsheet up`, which leaves one in {path}"
         )
     return tokens[kind]
