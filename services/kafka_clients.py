@@ -131,7 +131,7 @@ def has_left(consumer: AIOKafkaConsumer) -> bool:
     again. Seen where a broker that had just started named no broker at all.
     """
     coordinator = consumer._coordinator  # noqa: SLF001 (there is no public way)
-    return coordinator is not None and coordinator._coordination_task.done()  # noqa: SLF001
+    return coordinator is not None and coordinator._coordination_task.done()  # noqa: SLF001 (likewise)
 
 
 async def stop_producer(producer: AIOKafkaProducer, seconds: float = STOP_SECONDS) -> None:

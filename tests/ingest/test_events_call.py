@@ -13,6 +13,7 @@ from services.ingest.app import HEALTH
 from services.kafka import log_ends
 from services.producer import QUEUE_RECORDS_MAX, Record
 from tests.ingest.conftest import PLACED, event, raw, running
+from tests.tally import until
 
 BATCH = "application/cloudevents-batch+json"
 LINES = "application/x-ndjson"
@@ -356,10 +357,12 @@ async def test_however_often_readiness_is_asked_the_log_is_probed_once_a_second(
 async def test_a_door_with_as_much_in_hand_as_it_takes_is_ready(door):
     producer, topic = door.app[PRODUCER], door.settings.topic("time-events")
     some = [Record(b"f-1", b"x" * 200, [])] * QUEUE_RECORDS_MAX
+    producer._connected.clear()  # nothing is sent, and nobody is told that Kafka is away
     pile = asyncio.create_task(producer.produce(topic, some, 30))
+    await until(lambda: producer._queued_records == QUEUE_RECORDS_MAX)
     async with door.http.get(door.ops_url + "/readyz") as response:
         told = await response.json()
-    assert not pile.done()
+    producer._connected.set()
     assert (response.status, told["checks"]["kafka"]["ready"]) == (200, True)
     await pile
 
