@@ -110,12 +110,19 @@ def settings_of(database_url: str, kafka: str, home: Path) -> Settings:
     )
 
 
+_given: set[int] = set()
+
+
+def own_port() -> int:
+    """Return a free port that this process gives nobody else: who is killed finds it free again."""
+    port = choose_port("127.0.0.1", 0, frozenset(_given))
+    _given.add(port)
+    return port
+
+
 def with_ports(settings: Settings) -> Settings:
-    """Give each house two ports of its own, for its API and its health, that are free now."""
-    ports: dict[str, int] = {}
-    for name in SERVICES:
-        for kind in ("", "_ops"):
-            ports[f"{name}{kind}_port"] = choose_port(settings.host, 0, frozenset(ports.values()))
+    """Give each house two ports of its own, for its API and its health."""
+    ports = {f"{name}{kind}_port": own_port() for name in SERVICES for kind in ("", "_ops")}
     return settings.model_copy(update=ports)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from services.machine.ports import is_free
 from services.settings import Settings
-from tests.servers import VARIABLE, fresh_database, plain, with_ports
+from tests.servers import VARIABLE, fresh_database, own_port, plain, with_ports
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 60
@@ -143,3 +143,7 @@ def test_each_house_has_ports_of_its_own(settings):
     ports = {found[f"{h}{o}_port"] for h in ("ingest", "metrics", "billing") for o in ("", "_ops")}
     assert len(ports) == 6
     assert all(is_free(settings.host, port) for port in ports)
+
+
+def test_a_port_is_given_once_whether_or_not_somebody_listens_there():
+    assert len({own_port() for _ in range(500)}) == 500

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from services.machine.embedded_kafka import EmbeddedKafka
 from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres
-from services.machine.ports import choose_port
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.world import Servers
-from tests.servers import TEMPLATE, start_postgres
+from tests.servers import TEMPLATE, own_port, start_postgres
 
 HOUSES = ("ingest", "metrics", "billing")
 
@@ -120,7 +119,7 @@ async def pair(folder: Path) -> AsyncIterator[Pair]:
     """Run a pair for the length of a block."""
     async with AsyncExitStack() as stack:
         postgres = new_postgres(folder / "postgres")
-        ports = [choose_port("127.0.0.1") for _ in range(2 + len(HOUSES))]
+        ports = [own_port() for _ in range(2 + len(HOUSES))]
         listeners = dict(zip(HOUSES, ports[2:], strict=True))
         proxies = {
             (house, server): await stack.enter_async_context(proxy(port))

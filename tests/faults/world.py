@@ -19,14 +19,13 @@ from services.demo.delivery import make_tokens
 from services.demo.world import DESKS, ROLES, World
 from services.folding import Reading, caught_up
 from services.kafka import ensure_topics, log_ends
-from services.machine.ports import choose_port
 from services.metrics.consumer import READING as METRICS
 from services.postgres import Connection, House, Role, connect
 from services.settings import Settings
 from services.web.auth import Kind
 from tests.faults.failpoints import Counts, Deed
 from tests.faults.processes import ForkServer, Process
-from tests.servers import fresh_database, settings_of
+from tests.servers import fresh_database, own_port, settings_of
 from tests.tokens import make_token
 
 READINGS = (METRICS, BILLING)
@@ -217,7 +216,7 @@ class Installation:
     def _settings_of(self, role: str) -> Settings:
         house = {"worker": "billing"}.get(role, role.partition("-")[0])
         more: dict[str, object] = {
-            f"{h}{o}_port": choose_port("127.0.0.1") for h in [house] for o in ("", "_ops")
+            f"{h}{o}_port": own_port() for h in [house] for o in ("", "_ops")
         }
         if house in self._servers.kafka_of:
             more["kafka_bootstrap_servers"] = self._servers.kafka_of[house]
