@@ -164,6 +164,7 @@ class Play:
         self._closing = asyncio.Event()
         self._under_way: set[asyncio.Task[None] | None] = set()
         self._behind: asyncio.Task[None] | None = None
+        self._judging = False  # then no server is taken away any more: the oracle asks it
 
     def seconds(self) -> float:
         """Say how long it has taken so far."""
@@ -190,6 +191,7 @@ class Play:
                     await asyncio.gather(*trouble)
                 await world.settle()
                 self.tell("healed and caught up")
+                self._judging = True
                 self._outcome.verdict = await judge(world, work, self._ledger)
                 codes = await world.finish()
             finally:
@@ -258,11 +260,11 @@ class Play:
             self._outcome.happened.add("stop")
             behind = self._plan.behind
             async with world.disturbance(role), world.disturbance(behind.whom if behind else role):
-                if self._plan.behind is None or self._behind is not None:
+                if behind is None or self._behind is not None or self._judging:
                     await asyncio.sleep(self._plan.pause_seconds)
                     world.send(role, signal.SIGCONT)
                 else:
-                    await self._go_behind(world, role, self._plan.behind)
+                    await self._go_behind(world, role, behind)
             self.tell(f"{role} goes on")
 
     async def _go_behind(self, world: Installation, role: str, step: Step) -> None:
