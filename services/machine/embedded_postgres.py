@@ -206,7 +206,7 @@ def place(home: Path) -> Path:
     _make_system_folder()
     folder = Path(tempfile.mkdtemp(prefix=f"{home.parent.name}-", dir=SYSTEM_FOLDER))
     folder.chmod(0o711)
-    (folder / "home").write_text(f"{home}\n{home.stat().st_dev}\n")
+    (folder / "home").write_text(f"{home}\n")
     (home / PLACE).write_text(f"{folder / 'postgres'}\n")
     return folder / "postgres"
 
@@ -218,24 +218,15 @@ def find_place(home: Path) -> Path:
 
 
 def forget_place(home: Path) -> None:
-    """Remove the clusters that a data folder has in the system's, and those of removed ones.
+    """Remove the clusters that were made for a data folder of this very path.
 
-    Their passwords went with the data folder: nobody can use them any more.
+    No others, also where their data folder is not there: it may have been moved, or its disk.
     """
     for note in SYSTEM_FOLDER.glob("*/home"):
         with suppress(OSError):  # another process forgets it too
-            path, device, *_ = note.read_text().split("\n")
-            if Path(path) == home.absolute() or _is_removed(Path(path), device):
+            if Path(note.read_text().strip()) == home.absolute():
                 EmbeddedPostgres(note.parent / "postgres", 0, "").stop("immediate")
                 shutil.rmtree(note.parent)
-
-
-def _is_removed(home: Path, device: str) -> bool:
-    """Say whether a data folder is gone for good: not only its disk, which may be mounted again."""
-    if home.exists():
-        return False
-    above = next(folder for folder in home.parents if folder.exists())
-    return str(above.stat().st_dev) == device
 
 
 def _make_system_folder() -> None:

@@ -120,26 +120,23 @@ def test_data_lies_in_its_folder_or_where_the_servers_user_can_reach_it(folder, 
     assert [path.name for path in system.iterdir()] == [again.parent.name]
 
 
-def test_a_cluster_is_forgotten_with_its_data_folder_and_never_before(folder, monkeypatch):
+def test_a_cluster_is_forgotten_for_its_own_data_folder_alone(folder, monkeypatch):
     system = folder / "system"
     monkeypatch.setattr(embedded_postgres, "SYSTEM_FOLDER", system)
     folder.chmod(0o700)
-    homes = [folder / name for name in ("kept", "away", "gone", "new")]
+    homes = [folder / name for name in ("kept", "moved", "new")]
     for home in homes:
         home.mkdir()
-    kept, away, _ = (place(home) for home in homes[:3])
+    kept, moved = (place(home) for home in homes[:2])
     if os.getuid() != 0:
         assert not system.exists()
         return
-    note = away.parent / "home"  # of a folder on a disk that is not mounted now
-    note.write_text(f"{homes[1]}\n{homes[1].stat().st_dev + 1}\n")
-    (homes[0] / "postgres.place").unlink()
-    for home in homes[1:3]:
-        shutil.rmtree(home)
-    new = place(homes[3])
-    assert {*system.iterdir()} == {kept.parent, away.parent, new.parent}
-    forget_place(homes[3])
-    assert {*system.iterdir()} == {kept.parent, away.parent}
+    homes[1].rename(folder / "elsewhere")
+    new = place(homes[2])
+    assert find_place(folder / "elsewhere") == moved
+    assert {*system.iterdir()} == {kept.parent, moved.parent, new.parent}
+    forget_place(homes[2])
+    assert {*system.iterdir()} == {kept.parent, moved.parent}
 
 
 def test_to_look_for_what_was_left_makes_nothing(folder, monkeypatch):
