@@ -64,14 +64,8 @@ async def find_obstacle(settings: Settings) -> Obstacle:
     A client that could not start says no more than "unable to bootstrap", whatever it was.
     """
     at = f"Kafka at {settings.kafka_bootstrap_servers}"
-    arguments = access(settings)
-    host, port, _ = collect_hosts(arguments.pop("bootstrap_servers"), randomize=False)[0]
     try:
-        conn = await create_conn(host, port, request_timeout_ms=ASK_MILLISECONDS, **arguments)
-        try:
-            await conn.send(MetadataRequest([]))
-        finally:
-            conn.close()
+        await _ask_first_server(access(settings))
     except (SaslAuthenticationFailed, AuthenticationFailedError):
         user = settings.kafka_sasl_username
         return Obstacle(
@@ -89,6 +83,26 @@ async def find_obstacle(settings: Settings) -> Obstacle:
         mend = f"run `turnsheet up`, or {_check('kafka_bootstrap_servers')}"
         return Obstacle(f"{at} does not answer", mend)
     return Obstacle(f"{at} answers again", "try once more")
+
+
+async def _ask_first_server(arguments: dict[str, Any]) -> None:
+    """Connect and ask for nothing; raises whatever the client does.
+
+    A connection takes leave of an encrypted server before it is gone: that is waited for, so that
+    none outlives the loop of a command.
+    """
+    host, port, _ = collect_hosts(arguments.pop("bootstrap_servers"), randomize=False)[0]
+    closing: list[AIOKafkaConnection] = []
+    arguments["on_close"] = lambda conn, _reason: closing.append(conn)
+    try:
+        conn = await create_conn(host, port, request_timeout_ms=ASK_MILLISECONDS, **arguments)
+        try:
+            await conn.send(MetadataRequest([]))
+        finally:
+            conn.close()
+    finally:
+        if closing:
+            await asyncio.wait([conn.close() for conn in closing], timeout=LAST_SECONDS)
 
 
 def _check(*fields: str) -> str:

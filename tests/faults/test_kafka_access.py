@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 
+import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
@@ -21,7 +22,7 @@ from services.kafka import (
     log_ends,
     topic_ids,
 )
-from services.kafka_clients import access, stop_consumer
+from services.kafka_clients import access, find_obstacle, stop_consumer
 from services.log_health import Health
 from services.machine.children import SERVICES, probe
 from services.machine.doctor import examine, report
@@ -252,6 +253,16 @@ async def test_a_certificate_that_nobody_vouches_for_is_told(guarded, users, set
         KafkaUnreached, match="certificate that is not trusted: check TURNSHEET_KAF"
     ):
         await ensure_topics(trusting)
+
+
+@pytest.mark.parametrize("user", ["admin", "nobody"])
+def test_asking_what_stands_in_the_way_leaves_no_connection_behind(settings, guarded, user):
+    given = guarded.encrypted(settings, "admin").model_copy(update={"kafka_sasl_username": user})
+    refused = asyncio.run(find_obstacle(given)).mend == CHECK_USER
+    assert refused == (user == "nobody")
+    port = int(guarded.encrypted_servers.rpartition(":")[2])
+    left = [conn for conn in psutil.Process().net_connections("tcp") if conn.raddr]
+    assert [conn for conn in left if conn.raddr.port == port] == []
 
 
 def test_an_installation_runs_encrypted_and_as_a_user(settings, guarded):
