@@ -12,7 +12,8 @@ from services.billing.ledger import Ledger
 from services.billing.pricing import Priced, Pricing
 
 # new      nothing of the entry is billed
-# same     the billed version is the current one: what is billed stands, more may be due
+# same     the billed version is the current one, or a newer one says just as much of each billed
+#          date: what is billed stands, more may be due
 # changed  a newer version may be billed, at least in part: it takes the place of the billed one
 # kept     a newer version is held as a whole, not approved or still open: what is billed stands
 # gone     void or wholly retracted: nothing is due
@@ -41,7 +42,8 @@ def decide(book: BookEntry, questions: Questions, pricing: Pricing, ledger: Ledg
     parts = parts_of(book, questions, pricing)
     billed = ledger.seconds_of(book.entry_id)
     approved = is_approved(book, questions, pricing)
-    stand = _stand(book, parts, ledger.versions.get(book.entry_id) if billed else None, approved)
+    version = ledger.versions.get(book.entry_id)
+    stand = _stand(book, parts, billed, version, approved=approved) if billed else "new"
     eligible = _eligible(parts)
     due: Dated = {}
     if stand in {"new", "changed"}:
@@ -57,10 +59,13 @@ def decide(book: BookEntry, questions: Questions, pricing: Pricing, ledger: Ledg
 
 
 def _stand(
-    book: BookEntry, parts: tuple[Part, ...], billed_version: str | None, approved: bool
+    book: BookEntry,
+    parts: tuple[Part, ...],
+    billed: Dated,
+    billed_version: str | None,
+    *,
+    approved: bool,
 ) -> Stand:
-    if billed_version is None:
-        return "new"
     entry = book.entry
     if book.in_question:
         return "same" if entry is not None and entry.version == billed_version else "kept"
@@ -70,7 +75,19 @@ def _stand(
         return "same"
     if not approved or _held_as_a_whole(parts):
         return "kept"
-    return "changed"
+    return "same" if _says_what_is_billed(parts, billed) else "changed"
+
+
+def _says_what_is_billed(parts: tuple[Part, ...], billed: Dated) -> bool:
+    """Say whether a newer version changes no second of a date of which something is billed.
+
+    It makes no line for such a date, so the ledger goes on to name an older version of it.
+    """
+    said: dict[tuple[str, date], int] = defaultdict(int)
+    for part in parts:
+        if part.billable:
+            said[part.segment.placement_id, part.segment.service_date] += part.segment.seconds
+    return all(said[key.placement_id, day] == seconds for (key, day), seconds in billed.items())
 
 
 def _held_as_a_whole(parts: tuple[Part, ...]) -> bool:

@@ -1,6 +1,7 @@
 """Due: what stands billed, what takes its place, and what is taken back."""
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -207,6 +208,41 @@ def test_a_newer_version_that_changes_no_seconds_makes_no_line():
     story.approve("e-1")
     made = story.draft("2026-08")
     assert (shown(made), held(made)) == ([], [])
+
+
+OVER_MIDNIGHT = "2026-07-06T22:00-04:00/2026-07-07T02:00-04:00"
+MIDNIGHT = at("2026-07-07T00:00-04:00")
+
+
+@pytest.mark.parametrize(
+    ("span", "due"),
+    [
+        (OVER_MIDNIGHT, []),
+        ("2026-07-06T21:00-04:00/2026-07-07T02:00-04:00", ["-3600 s -15.25"]),
+    ],
+)
+def test_a_newer_version_that_says_what_is_billed_is_not_judged_again(span, due):
+    story = Story(card=(a_rate("r-1", "15.25"),))
+    story.record("e-1", OVER_MIDNIGHT)
+    story.issue("2026-07")
+    story.amend("e-1", 1, span, note_ref="note-1")
+    story.placements["p-1"] = a_placement(ended_at=MIDNIGHT)
+    made = story.draft("2026-08")
+    assert shown(made) == [f"2026-07 p-1 r-1 adjustment {one}" for one in due]
+    assert held(made) == ([] if not due else ["2026-07 e-1 pending_change 3600"])
+    listed = [tuple(notice)[:2] for notice in made.notices]
+    assert listed == ([("billed_outside_placement", "e-1")] if not due else [])
+
+
+def test_what_a_newer_version_adds_to_what_is_billed_is_due_beside_it():
+    story = Story(card=(a_rate("r-1", "15.25"),))
+    story.record("e-1", "2026-07-06T22:00-04:00/2026-07-07T00:00-04:00")
+    story.issue("2026-07")
+    story.amend("e-1", 1, OVER_MIDNIGHT)
+    story.other_days = {("a-1", date(2026, 7, 6)): 23 * 3600}
+    made = story.draft("2026-08")
+    assert (shown(made), held(made)) == (["2026-07 p-1 r-1 adjustment 7200 s 30.50"], [])
+    assert sorted(row.seconds for row in made.lines[0].rows) == [-7200, 7200, 7200]
 
 
 def test_work_that_became_unbillable_is_taken_back_once_approved():
