@@ -13,7 +13,7 @@ from schemas.events import EntryData, TimeAmended, TimeRecorded, TimerMoved, Tim
 from schemas.facts import Cut, Fact
 from schemas.fields import TaskType, WorkKind
 from schemas.instants import instant_text, whole_second
-from schemas.order import Anomaly, order_key, standing
+from schemas.order import Anomaly, order_key, reception_key, standing
 
 STARTED = "turnsheet.timer.started.v1"
 STOPPED = "turnsheet.timer.stopped.v1"
@@ -100,7 +100,7 @@ def _placement(facts: Iterable[Fact]) -> str:
 
     Not in what claims the latest time: else whoever learns an entry's id could take it over.
     """
-    first = min(facts, key=lambda f: (_revision(f), f.received_at, f.content_hash, f.source, f.id))
+    first = min(facts, key=lambda fact: (_revision(fact), *reception_key(fact)))
     return _data(first).placement_id
 
 

@@ -86,6 +86,11 @@ def order_key(fact: Fact) -> tuple[datetime, int, str, tuple[bool, int], str, En
     return fact.time.astimezone(UTC), rank, fact.source, sequence, fact.id, fact.entity
 
 
+def reception_key(fact: Fact) -> tuple[datetime, bytes, str, str]:
+    """Order facts as ingest received them, whatever times they claim."""
+    return fact.received_at, fact.content_hash, fact.source, fact.id
+
+
 def _lies_inside(fact: Fact, cut: Cut) -> bool:
     return cut.holds(fact.position) and (cut.instant is None or fact.time <= cut.instant)
 

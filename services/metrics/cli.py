@@ -37,7 +37,7 @@ def metrics(
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option("--to", parser=read_day, help="The last date; today if not said."),
+        typer.Option("--to", parser=read_day, help="The last date; today in UTC if not said."),
     ] = None,
     metric: Annotated[str, typer.Option(help="One or several, with commas.")] = FIRST_FIGURES,
     group_by: Annotated[

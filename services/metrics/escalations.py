@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from schemas.directory import Directory
-from schemas.events import EscalationData
+from schemas.events import EscalationData, EscalationRaised
 from schemas.facts import Cut, Fact
-from schemas.order import standing
+from schemas.order import Anomaly, reception_key, standing
 from services.metrics import pairs
 from services.metrics.cohorts import Definition, Member, Timing, Window, Work
 from services.metrics.records import PlacedEscalation
@@ -16,21 +16,35 @@ from services.metrics.tasks import place_work
 def fold_escalation(
     facts: Iterable[Fact], directory: Directory, cut: Cut | None = None
 ) -> PlacedEscalation | None:
-    """Fold all facts of one escalation that is about no task. None when nothing of it stands."""
+    """Fold all facts of one escalation that is about no task. None when nothing of it stands.
+
+    It is of the placement that is named in what was received first; others raise it in vain.
+    """
     stood = standing(facts, cut)
     if not stood.facts:
         return None
-    found, odd = pairs.escalations(stood.facts)
-    first = stood.facts[0]
-    assert isinstance(first.data, EscalationData)
+    first = min(stood.facts, key=reception_key)
+    placement_id = _placement(first)
+    own, odd = [], set(stood.anomalies)
+    for fact in stood.facts:
+        if isinstance(fact.data, EscalationRaised) and _placement(fact) != placement_id:
+            odd.add(Anomaly("other_placement", fact.source, fact.id))
+        else:
+            own.append(fact)
+    found, oddities = pairs.escalations(own)
     raised_at = found[0].raised_at if found else None
     return PlacedEscalation(
         firm_id=first.entity.firm_id,
         escalation_id=first.entity.entity_id,
-        place=place_work(first.data.placement_id, None, raised_at, directory),
+        place=place_work(placement_id, None, raised_at, directory),
         escalations=found,
-        anomalies=tuple(sorted({*stood.anomalies, *odd})),
+        anomalies=tuple(sorted(odd | oddities)),
     )
+
+
+def _placement(fact: Fact) -> str:
+    assert isinstance(fact.data, EscalationData)
+    return fact.data.placement_id
 
 
 def measure_rate(work: Work, window: Window, timing: Timing) -> Iterator[Member]:

@@ -123,7 +123,7 @@ class Task:
     """A task as all its facts say; instants are whole seconds in UTC, in fold order.
 
     placement_id  that of the latest assignment, else of the request, else of the first fact
-    requested_at  None, like everything that only a request tells, while that is missing
+    requested_at  that of the request; None, like all that only a request tells, while it is missing
     states        from the first fact on; the last is the present one
     submissions   one an attempt, by attempt
     reviews       in the order of their effect; timeouts that a person overtook are not there
@@ -131,7 +131,7 @@ class Task:
                   `attempt_repeated`, `defect_repeated`, `hold_repeated`, `hold_unmatched`,
                   `escalation_repeated`, `escalation_unmatched`, `review_before_submission`,
                   `review_without_submission`, `other_placement` (work told of a placement that
-                  neither a request nor an assignment names: left out)
+                  neither the request nor an assignment names: left out)
     """
 
     firm_id: str

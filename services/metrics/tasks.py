@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from schemas.directory import Directory
 from schemas.events import (
     DefectReported,
+    EscalationRaised,
     ReviewCompleted,
     TaskAssigned,
     TaskHeld,
@@ -18,7 +19,7 @@ from schemas.events import (
 from schemas.facts import Cut, Fact
 from schemas.fields import PlacementData, TaskType
 from schemas.instants import whole_second
-from schemas.order import Anomaly, order_key, standing
+from schemas.order import Anomaly, order_key, reception_key, standing
 from schemas.periods import local_date
 from services.metrics import pairs
 from services.metrics.records import (
@@ -43,7 +44,8 @@ _TO_WORK: Final[dict[State, State]] = {
     "on_hold": "on_hold",
     "changes_requested": "changes_requested",
 }
-WORK: Final = (TaskMoved, TaskHeld, TaskSubmitted)  # what is told of the work itself
+# What is told of the work itself, by whoever does it.
+WORK: Final = (TaskMoved, TaskHeld, TaskSubmitted, EscalationRaised)
 _HELD: Final = "turnsheet.task.held.v1"
 _RESUMED: Final = "turnsheet.task.resumed.v1"
 _ACKNOWLEDGED: Final = "turnsheet.task.acknowledged.v1"
@@ -76,26 +78,22 @@ def fold_task(facts: Iterable[Fact], cut: Cut | None = None) -> Task | None:
     if not stood.facts:
         return None
     odd = set(stood.anomalies)
-    facts = _of_its_placements(stood.facts, odd)
+    facts = _meant(stood.facts, odd)
     submitted = _submissions(facts, odd)
     ordered = _place_reviews(facts, submitted, odd)
     held, hold_stretches = pairs.holds(ordered)
     escalated, escalation_oddities = pairs.escalations(ordered)
     odd |= hold_stretches.anomalies | escalation_oddities
-    request = _request(ordered, odd)
-    first = ordered[0].data
-    assert isinstance(first, PlacementData)
     assignments = _told(ordered, TaskAssigned)
-    told = assignments[-1][1] if assignments else request[1] if request else first
+    request, data = next(iter(_told(ordered, TaskRequested)), (None, None))
     key = ordered[0].entity
-    data = request[1] if request else None
     return Task(
         firm_id=key.firm_id,
         task_id=key.entity_id,
-        placement_id=told.placement_id,
+        placement_id=_placement(assignments[-1][0] if assignments else request or ordered[0]),
         task_type=data.task_type if data else None,
         matter_ref=data.matter_ref if data else None,
-        requested_at=whole_second(request[0].time) if request else None,
+        requested_at=whole_second(request.time) if request else None,
         requested_by=data.requested_by if data else None,
         self_created=data.self_created if data else False,
         sla_class=data.sla_class if data else None,
@@ -156,27 +154,31 @@ def _odd(code: str, fact: Fact) -> Anomaly:
     return Anomaly(code, fact.source, fact.id)
 
 
-def _of_its_placements(facts: Sequence[Fact], odd: set[Anomaly]) -> Sequence[Fact]:
-    """Leave out work that is told of a placement for which the task was never meant.
+def _meant(facts: Sequence[Fact], odd: set[Anomaly]) -> Sequence[Fact]:
+    """Leave out all requests but the one received first, and work for which the task is not meant.
 
-    Else whoever learns a task's id could hand it in for another. While nobody has said whose task
-    it is, all counts.
+    That is work of a placement that neither this request nor an assignment names: else whoever
+    learns a task's id could ask for it anew, earlier by his own clock, and hand it in. While nobody
+    has said whose task it is, all counts.
     """
-    meant = {data.placement_id for _, data in _told(facts, TaskRequested)}
-    meant |= {data.placement_id for _, data in _told(facts, TaskAssigned)}
+    requests = [fact for fact, _ in _told(facts, TaskRequested)]
+    request = min(requests, key=reception_key, default=None)
+    says_whose = (fact for fact in facts if fact is request or isinstance(fact.data, TaskAssigned))
+    placements = {_placement(fact) for fact in says_whose}
     kept: list[Fact] = []
     for fact in facts:
-        if meant and isinstance(fact.data, WORK) and fact.data.placement_id not in meant:
+        if isinstance(fact.data, TaskRequested) and fact is not request:
+            odd.add(_odd("request_repeated", fact))
+        elif placements and isinstance(fact.data, WORK) and _placement(fact) not in placements:
             odd.add(_odd("other_placement", fact))
         else:
             kept.append(fact)
     return kept
 
 
-def _request(facts: Sequence[Fact], odd: set[Anomaly]) -> tuple[Fact, TaskRequested] | None:
-    requests = _told(facts, TaskRequested)
-    odd.update(_odd("request_repeated", fact) for fact, _ in requests[1:])
-    return requests[0] if requests else None
+def _placement(fact: Fact) -> str:
+    assert isinstance(fact.data, PlacementData)
+    return fact.data.placement_id
 
 
 def _submissions(facts: Sequence[Fact], odd: set[Anomaly]) -> dict[int, Fact]:

@@ -321,6 +321,56 @@ def test_work_told_of_a_placement_that_the_task_was_never_meant_for_is_left_out(
     assert len(task_of((0, "started", foreign), (1, "submitted")).submissions) == 1
 
 
+def received(task_facts, *minutes):
+    """Have facts received at given minutes, whatever times they claim."""
+    return [
+        replace(fact, received_at=minute(number))
+        for fact, number in zip(task_facts, minutes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("assigned", [True, False])
+@pytest.mark.parametrize("claimed", [-1, 65])
+def test_nobody_takes_a_task_over_by_asking_for_it_anew(assigned, claimed):
+    foreign = {"placement_id": "plc-9"}
+    honest = tell(
+        (60, "requested"),
+        *([(62, "assigned", {})] if assigned else []),
+        (70, "started"),
+        (300, "submitted"),
+    )
+    taking = tell(
+        (claimed, "requested", foreign | {"task_type": "intake"}),
+        (66, "submitted", foreign),
+        (67, "raised", foreign | {"blocking": True}),
+    )
+    taking = [replace(fact, id=f"taking-{fact.id}") for fact in taking]
+    alone = folded(received(honest, *range(len(honest))))
+    task = folded(received(honest + taking, *range(len(honest) + len(taking))))
+    assert replace(task, anomalies=()) == alone
+    assert (task.placement_id, task.requested_at) == ("plc-1", minute(60))
+    assert (task.states[0].since, task.first_submitted_at) == (minute(60), minute(300))
+    assert codes(task.anomalies) == ["other_placement", "other_placement", "request_repeated"]
+
+
+def test_nobody_takes_an_escalation_over():
+    history = History()
+    history.add("escalation.raised", minute(5), escalation_id="x", category="ambiguity")
+    history.add(
+        "escalation.raised",
+        minute(1),
+        received_at=minute(6),
+        escalation_id="x",
+        category="ambiguity",
+        placement_id="plc-9",
+    )
+    found = fold_escalation(history.facts, directory_of())
+    assert found is not None
+    assert found.place.placement_id == "plc-1"
+    assert [one.raised_at for one in found.escalations] == [minute(5)]
+    assert codes(found.anomalies) == ["other_placement"]
+
+
 def test_instants_are_cut_to_whole_seconds():
     facts = tell((0, "requested"), (1, "submitted"))
     shifted = [replace(fact, time=fact.time + timedelta(milliseconds=999)) for fact in facts]
