@@ -37,11 +37,16 @@ class Standing:
 
 
 class Identity(NamedTuple):
-    """What names an event for ever, also after it was retracted."""
+    """What names an event for ever, also after it was retracted.
+
+    A retraction never shares the identity of another event: else one that came under the ids of
+    what it means to take, from whoever may not, would count as a copy of it, or before it.
+    """
 
     entity: EntityKey
     source: str
     id: str
+    retracts: bool
 
 
 class _Counting(NamedTuple):
@@ -63,7 +68,7 @@ def standing(facts: Iterable[Fact], cut: Cut | None = None) -> Standing:
     copies: dict[Identity, list[Fact]] = defaultdict(list)
     for fact in facts:
         if cut is None or _lies_inside(fact, cut):
-            copies[Identity(fact.entity, fact.source, fact.id)].append(fact)
+            copies[_identity(fact)].append(fact)
     counting = {identity: _what_counts(found) for identity, found in copies.items()}
     retracted, anomalies = _retractions(counting)
     anomalies.update(
@@ -74,9 +79,13 @@ def standing(facts: Iterable[Fact], cut: Cut | None = None) -> Standing:
     kept = (
         found.fact
         for identity, found in counting.items()
-        if identity not in retracted and not isinstance(found.fact.data, EventRetracted)
+        if identity not in retracted and not identity.retracts
     )
     return Standing(tuple(sorted(kept, key=order_key)), tuple(sorted(anomalies)))
+
+
+def _identity(fact: Fact) -> Identity:
+    return Identity(fact.entity, fact.source, fact.id, isinstance(fact.data, EventRetracted))
 
 
 def order_key(fact: Fact) -> tuple[datetime, int, str, tuple[bool, int], str, EntityKey]:
@@ -121,12 +130,12 @@ def _retractions(
     retracted: set[Identity] = set()
     anomalies: set[Anomaly] = set()
     for identity, found in counting.items():
-        if not isinstance(found.fact.data, EventRetracted):
-            continue
         data = found.fact.data
-        target = Identity(identity.entity, data.target_source, data.target_id)
+        if not isinstance(data, EventRetracted):
+            continue
+        target = Identity(identity.entity, data.target_source, data.target_id, retracts=False)
         aimed = counting.get(target)
-        if aimed is None or isinstance(aimed.fact.data, EventRetracted):
+        if aimed is None:
             anomalies.add(Anomaly("retraction_unmatched", identity.source, identity.id))
         elif not _may_retract(found.senders, aimed.any_senders):
             anomalies.add(Anomaly("retraction_not_allowed", identity.source, identity.id))

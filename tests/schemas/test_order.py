@@ -127,6 +127,22 @@ def test_who_sent_a_losing_or_a_later_copy_may_retract_too():
         assert standing(history.facts) == standing([])
 
 
+@pytest.mark.parametrize("received_at", ["2026-07-01T11:00", "2026-07-02T12:00"])
+def test_nobody_takes_an_event_by_a_retraction_under_its_ids(received_at):
+    history = History()
+    target = history.add("time.recorded", NOON, event_id="a", **recorded())
+    under_its_ids = {"event_id": "a", "principal": "firm:f", "received_at": received_at}
+    history.retract(target, NOON, **under_its_ids)
+    history.retract(target, NOON, event_id="r", principal="firm:f")
+
+    stood = standing(history.facts)
+
+    assert stood.facts == (target,)
+    assert stood.anomalies == tuple(
+        Anomaly("retraction_not_allowed", target.source, id_) for id_ in ("a", "r")
+    )
+
+
 def test_a_retracted_id_is_spent_for_ever():
     history = History()
     target = history.add("time.recorded", NOON, event_id="a", **recorded())

@@ -99,6 +99,12 @@ def test_a_text_of_nothing_but_openings_is_too_deep_and_no_crash():
     assert refusal_of(b'{"a":' * 10_000) == ("too_deep", "")
 
 
+def test_a_large_text_that_nothing_closes_takes_no_longer_than_its_length():
+    opened = b'{"a":' + b"[" * 17 + b'"'
+    assert refusal_of(opened + b'\\"' * 2_000_000) == ("too_deep", "")
+    assert refusal_of(b'"' + b'[\\"' * 1_000_000) == ("bad_json", "")
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_integers_are_read_up_to_two_to_the_53rd(sign):
     for size in (2**53 - 1, 2**53):
