@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HOUSES = ("ingest", "metrics", "billing")
-SHELL_ROOMS = {"__main__", "__init__", "app", "api", "consumer", "jobs", "store", "cli", "gather"}
+SHELL_ROOMS = {
+    "__main__", "__init__", "app", "api", "consumer", "jobs", "store", "cli", "gather", "issuing"
+}  # fmt: skip
 DOORS = {
     "aiohttp",
     "aiokafka",

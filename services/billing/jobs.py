@@ -4,15 +4,14 @@ A worker claims a firm, gathers, drafts and saves in one transaction: whatever e
 as if nobody had claimed it, and the next worker takes it. That transaction sees one snapshot, and
 keeps a rebuild of the tables that it reads away until it ends.
 
-Locks are taken in one order: decisions (shared by whoever decides, alone by whoever pins a cut), a
-firm's books, a series, an invoice's row.
+It takes locks of rows alone: a firm of its run, that firm's invoices. Whoever pins a cut bars the
+decisions that `issuing` shares.
 """
 
 import asyncio
 import json
 import secrets
 from collections.abc import Sequence
-from datetime import date
 from hashlib import sha256
 from typing import Any
 
@@ -23,9 +22,9 @@ from aiokafka.errors import KafkaError
 from schemas.periods import Month
 from services.billing import store
 from services.billing.books import Blocked, Draft
-from services.billing.drafts import draft, issued_digest
+from services.billing.drafts import draft
 from services.billing.gather import UnknownFirm, gather
-from services.billing.invoices import document
+from services.billing.issuing import Actor
 from services.billing.replays import Kept, Replay, compare, pending
 from services.billing.reports import report
 from services.billing.store import SQL
@@ -40,23 +39,10 @@ TOPICS = ("directory", "time-events")
 LOG_SECONDS = 3.0  # for Kafka to say how far its logs reach
 IDLE_SECONDS = 0.2
 BACK_OFF_SECONDS = 1.0
-SERIES = "INV"
 ATTEMPTS_MAX = 5  # at a firm whose draft the world has ended each time
 CONTESTED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-MOVED_ON = "A month of this firm was settled since: start a new run"
 
 _log = structlog.get_logger(__name__)
-
-
-class Actor(str):
-    """Who acts, as the trail names it."""
-
-    __slots__ = ()
-
-    @property
-    def id(self) -> str:
-        """The principal's id."""
-        return str(self)
 
 
 async def begin_run(
@@ -311,118 +297,3 @@ async def _replay_firm(conn: Connection, run: asyncpg.Record, row: asyncpg.Recor
 def _is_out_of_order(made: Draft) -> bool:
     codes = {"period_settled", "period_before_first", "month_order"}
     return any(blocked.code in codes for blocked in made.blocked)
-
-
-# Approving and issuing
-
-_REFUSALS = {"draft": "not_a_draft", "approved": "not_approved"}
-
-
-async def approve(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> None:
-    """Approve a draft, in the caller's transaction. Raises Problem 409."""
-    row = await _lock(conn, invoice["firm_id"], invoice["invoice_id"], "draft", "approved")
-    if row is None:
-        return
-    if blocked := json.loads(row["blocked"]):
-        said = "; ".join(f"{b['code']}: {b['detail']}" for b in blocked)
-        raise Problem(409, "draft_blocked", f"Not to be approved: {said}")
-    await _recheck(conn, row["firm_id"], row["run_id"])
-    await conn.execute(SQL.approve_invoice, row["firm_id"], row["invoice_id"])
-    # failpoint approval.saved
-    await append_audit(
-        conn, Actor(actor), "approve_invoice", subject=row["invoice_id"], firm_id=row["firm_id"]
-    )
-
-
-async def withdraw(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> None:
-    """Make an approved invoice a draft again, in the caller's transaction. Raises Problem 409."""
-    row = await _lock(conn, invoice["firm_id"], invoice["invoice_id"], "approved", "draft")
-    if row is None:
-        return
-    await conn.execute(SQL.withdraw_approval, row["firm_id"], row["invoice_id"])
-    await append_audit(
-        conn, Actor(actor), "withdraw_approval", subject=row["invoice_id"], firm_id=row["firm_id"]
-    )
-
-
-async def issue(
-    conn: Connection, firm_id: str, invoice_id: str, invoice_date: date, *, actor: str
-) -> None:
-    """Issue an approved draft in the caller's transaction: number, freeze, chain, settle.
-
-    Raises Problem 409 when it is not approved, or the firm's books moved on since it was drafted.
-    An invoice that is issued already stays as it is.
-    """
-    series = f"{SERIES}-{invoice_date.year}"
-    await conn.execute(SQL.share_decisions)
-    await conn.execute(SQL.lock_books, firm_id)
-    await conn.execute(SQL.lock_series, series)
-    # failpoint issue.series_locked
-    row = await _lock(conn, firm_id, invoice_id, "approved", "issued")
-    if row is None:
-        return
-    await _recheck(conn, firm_id, row["run_id"])
-    if issued_digest(await store.load_issued(conn, firm_id)) != row["issued_digest"]:
-        raise Problem(409, "books_moved_on", MOVED_ON)
-    number, head = await store.take_number(conn, series)
-    # failpoint issue.numbered
-    frozen = document(
-        row["content"],
-        number=f"{series}-{number:06}",
-        invoice_date=invoice_date,
-        series=series,
-        predecessor=head,
-    )
-    await store.issue_document(conn, firm_id, invoice_id, frozen, number)
-    # failpoint issue.frozen
-    await store.settle(conn, firm_id, row["period"], row["run_id"], invoice_id, actor=actor)
-    await append_audit(
-        conn, Actor(actor), "issue_invoice", subject=frozen.number, firm_id=firm_id,
-        details={"sha256": frozen.sha256},
-    )  # fmt: skip
-    # failpoint issue.settled
-
-
-async def _lock(
-    conn: Connection, firm_id: str, invoice_id: str, state: str, wanted: str
-) -> asyncpg.Record | None:
-    """Lock an invoice of one state that is to get another; None when it has that already.
-
-    Raises Problem 409 when it has a third one.
-    """
-    row = await conn.fetchrow(SQL.lock_invoice, firm_id, invoice_id)
-    assert row is not None
-    if row["state"] == wanted:
-        return None
-    if row["state"] != state:
-        raise Problem(409, _REFUSALS[state], f"This invoice is {row['state']}")
-    return row
-
-
-async def _recheck(conn: Connection, firm_id: str, run_id: str) -> None:
-    """Refuse what was decided before another month of the firm was settled. Raises Problem 409."""
-    if await conn.fetchval(SQL.has_moved_on, firm_id, run_id):
-        raise Problem(409, "books_moved_on", MOVED_ON)
-
-
-async def settle_without_document(
-    conn: Connection, run: asyncpg.Record, firm_id: str, *, actor: str
-) -> bool:
-    """Close a month that has nothing to issue; False when it is settled already.
-
-    A later run of the month decides in this one's place: False then too. Raises Problem 409 when
-    the firm's books moved on since the run.
-    """
-    await conn.execute(SQL.share_decisions)
-    await conn.execute(SQL.lock_books, firm_id)
-    if await conn.fetchval(SQL.is_settled, firm_id, run["period"]):
-        return False
-    if await conn.fetchval(SQL.is_run_again, firm_id, run["period"], run["instant"]):
-        return False
-    await _recheck(conn, firm_id, run["run_id"])
-    await store.settle(conn, firm_id, run["period"], run["run_id"], None, actor=actor)
-    # failpoint settlement.saved
-    await append_audit(
-        conn, Actor(actor), "settle_month", subject=str(Month.of(run["period"])), firm_id=firm_id
-    )
-    return True

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.periods import Month
-from services.billing import jobs, store
+from services.billing import issuing, jobs, store
 from services.billing.books import Increment, Rate, Terms
 from services.billing.consumer import READING as BILLING
 from services.billing.store import SQL
@@ -258,14 +258,16 @@ async def _run_and_issue(
         assert '"blocked": []' in row["report"], row["report"][:2000]
         async with office.transaction():
             if row["invoice_id"] is None:
-                assert await jobs.settle_without_document(office, run, row["firm_id"], actor=ACTOR)
+                assert await issuing.settle_without_document(
+                    office, run, row["firm_id"], actor=ACTOR
+                )
                 continue
-            invoice = await office.fetchrow(SQL.lock_invoice, row["firm_id"], row["invoice_id"])
+            invoice = await office.fetchrow(SQL.find_invoice, row["invoice_id"])
             assert invoice is not None
-            await jobs.approve(office, invoice, actor=ACTOR)
+            await issuing.approve(office, invoice, actor=ACTOR)
         async with office.transaction():
             dated = month.end_date + timedelta(days=4)
-            await jobs.issue(office, row["firm_id"], row["invoice_id"], dated, actor=ACTOR)
+            await issuing.issue(office, row["firm_id"], row["invoice_id"], dated, actor=ACTOR)
 
 
 async def _invoices(billing: Connection) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from schemas.periods import Month
 from services.billing import store
 from services.billing.drafts import issued_digest
 from services.billing.invoices import content, verify_chain
-from services.billing.jobs import issue
+from services.billing.issuing import issue
 from services.postgres import Connection, connect
 from services.settings import Settings
 from tests.billing.story import Story

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.fields import Id
 from schemas.periods import Month
-from services.billing import jobs, store
+from services.billing import issuing, store
 from services.billing.api.common import (
     Body,
     IssueIn,
@@ -123,12 +123,12 @@ def _issued(row: asyncpg.Record) -> Document:
 
 async def approve_invoice(request: web.Request) -> web.StreamResponse:
     """Approve a draft."""
-    return await _decided(request, "approve_invoice", jobs.approve)
+    return await _decided(request, "approve_invoice", issuing.approve)
 
 
 async def withdraw_invoice(request: web.Request) -> web.StreamResponse:
     """Take an approval back: a new run may then replace the draft."""
-    return await _decided(request, "withdraw_invoice", jobs.withdraw)
+    return await _decided(request, "withdraw_invoice", issuing.withdraw)
 
 
 async def _decided(
@@ -152,7 +152,7 @@ async def issue_invoice(request: web.Request) -> web.StreamResponse:
     async with office(request, "issue_invoice", invoice_id) as conn:
         row = await find(conn, invoice_id)
         actor = principal_of(request).id
-        await jobs.issue(conn, row["firm_id"], row["invoice_id"], told.invoice_date, actor=actor)
+        await issuing.issue(conn, row["firm_id"], row["invoice_id"], told.invoice_date, actor=actor)
         body = invoice_out(await find(conn, row["invoice_id"]))
     return json_response(request, body)
 

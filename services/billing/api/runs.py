@@ -11,7 +11,7 @@ from pydantic import Field
 from schemas.fields import Id
 from schemas.instants import instant_text
 from schemas.periods import Month
-from services.billing import jobs
+from services.billing import issuing, jobs
 from services.billing.api.common import (
     SETTINGS,
     WRITER_POOL,
@@ -179,9 +179,9 @@ async def issue_run(request: web.Request) -> web.StreamResponse:
         try:
             async with office(request, "issue_month", firm_id, firm_id=firm_id) as conn:
                 if invoice_id is not None:
-                    await jobs.issue(conn, firm_id, invoice_id, told.invoice_date, actor=actor)
+                    await issuing.issue(conn, firm_id, invoice_id, told.invoice_date, actor=actor)
                     issued.append(invoice_out(await find(conn, invoice_id)))
-                elif await jobs.settle_without_document(conn, run, firm_id, actor=actor):
+                elif await issuing.settle_without_document(conn, run, firm_id, actor=actor):
                     settled.append(firm_id)
         except Problem as problem:  # one firm's books never stop the others
             refused.append({"firm_id": firm_id, "code": problem.code, "detail": problem.title})
