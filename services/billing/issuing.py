@@ -35,6 +35,8 @@ class Actor(str):
 
 async def approve(conn: Connection, invoice: asyncpg.Record, *, actor: str) -> None:
     """Approve a draft, in the caller's transaction. Raises Problem 409."""
+    # No month of the firm is settled between the look at its books and the approval.
+    await conn.execute(SQL.lock_books, invoice["firm_id"])
     row = await _lock(conn, invoice["firm_id"], invoice["invoice_id"], "draft", "approved")
     if row is None:
         return
@@ -125,12 +127,12 @@ async def settle_without_document(
 ) -> bool:
     """Close a month that has nothing to issue; False when it is settled already.
 
-    A later run of the month decides in this one's place: False then too. Raises Problem 409 when
-    the firm's books moved on since the run.
+    So it is when an approved invoice waits to be issued, or a later run of the month decides in
+    this one's place. Raises Problem 409 when the firm's books moved on since the run.
     """
     await conn.execute(SQL.share_decisions)
     await conn.execute(SQL.lock_books, firm_id)
-    if await conn.fetchval(SQL.is_settled, firm_id, run["period"]):
+    if await conn.fetchval(SQL.is_decided, firm_id, run["period"]):
         return False
     if await conn.fetchval(SQL.is_run_again, firm_id, run["period"], run["instant"]):
         return False

@@ -238,12 +238,29 @@ async def _draft_firm(
 ) -> tuple[dict[str, Any], str | None]:
     made, told = await _decide(conn, run, firm_id)
     # failpoint run.drafted
-    if made is None or run["dry_run"] or _is_out_of_order(made):
+    if made is None or run["dry_run"]:
         return told, None
-    invoice_id = f"{run['run_id']}.{sha256(firm_id.encode()).hexdigest()[:12]}"
-    saved = await store.save_draft(conn, made, invoice_id)
+    saved = await _save_draft(conn, made)
     # failpoint run.saved
-    return told, invoice_id if saved else None
+    return told, saved
+
+
+async def _save_draft(conn: Connection, made: Draft) -> str | None:
+    """Keep a draft in the place of one before it, and return its id; None when none is kept.
+
+    An approved invoice that can still be issued stands, until its approval is withdrawn. A month
+    may have been settled since the run's cut: what is drafted beside it could never be issued.
+    """
+    firm_id, run_id = made.firm.firm_id, made.run.run_id
+    firm_month = firm_id, made.period.first_date
+    await conn.execute(SQL.supersede_drafts, *firm_month)
+    if made.outcome != "document" or _is_out_of_order(made):
+        return None
+    if await conn.fetchval(SQL.is_decided, *firm_month):
+        return None
+    invoice_id = f"{run_id}.{sha256(firm_id.encode()).hexdigest()[:12]}"
+    await store.append_draft(conn, made, invoice_id)
+    return invoice_id
 
 
 async def _decide(

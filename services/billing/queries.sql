@@ -252,9 +252,10 @@ where i.firm_id = $1 and i.period = $2 and (i.state = 'draft' or i.state = 'appr
     select 1 from settlement s join run r on r.run_id = i.run_id
     where s.firm_id = i.firm_id and s.decided_at > r.instant));
 
--- name: is_approved
--- Whether an invoice of the firm's month is approved and waits to be issued.
-select exists (select 1 from invoice where firm_id = $1 and period = $2 and state = 'approved');
+-- name: is_decided
+-- Whether a firm's month is settled, or an approved invoice waits to settle it.
+select exists (select from settlement where firm_id = $1 and period = $2)
+    or exists (select from invoice where firm_id = $1 and period = $2 and state = 'approved');
 
 -- name: supersede_unissued
 -- With a month settled, what else was drafted of it is over.
@@ -277,8 +278,12 @@ order by period desc, firm_id;
 
 -- name: list_issuable
 -- Firms of a run, some at a time in the order of their ids, whose month is not settled and can be:
--- by an approved invoice that this run or one before it drafted, or without one when this run, and
--- none after it, found nothing to bill.
+-- by an approved invoice that this run or one before it drafted, or without one when this run found
+-- nothing to bill and none after it decides about the firm, as is_run_again has it.
+with later as materialized (
+    select l.run_id, l.listed, l.request -> 'firm_ids' as named
+    from run r join run l on l.period = r.period and l.instant > r.instant and not l.dry_run
+    where r.run_id = $1)
 select f.firm_id, i.invoice_id
 from run r join run_firm f using (run_id)
 left join (select i.*, drafted.instant from invoice i join run drafted using (run_id)) i
@@ -290,9 +295,10 @@ where r.run_id = $1 and f.firm_id > $2
     f.report ->> 'outcome' in ('nothing_due', 'carried')
     and json_array_length(f.report -> 'blocked') = 0
     and not exists (
-        select from run_firm g join run later on later.run_id = g.run_id
-        where g.firm_id = f.firm_id and later.period = r.period and later.instant > r.instant
-          and not later.dry_run)))
+        select from later l
+        where case when l.listed
+            then exists (select from run_firm g where g.firm_id = f.firm_id and g.run_id = l.run_id)
+            else l.named = 'null' or l.named ? f.firm_id end)))
 order by f.firm_id limit $3;
 
 -- name: list_runs
@@ -365,14 +371,14 @@ select exists (
     where s.firm_id = $1 and s.decided_at > r.instant);
 
 -- name: is_run_again
--- Whether a later run, no dry one, has decided or will decide about this month of the firm.
+-- Whether a later run, no dry one, has decided or will decide about this month of the firm; one whose
+-- firms are not listed yet will about those it names, or all.
 select exists (
-    select 1 from run_firm f join run later using (run_id)
-    where f.firm_id = $1 and later.period = $2 and later.instant > $3 and not later.dry_run);
-
--- name: is_settled
--- Whether a month is settled.
-select exists (select 1 from settlement where firm_id = $1 and period = $2);
+    select from run later
+    where later.period = $2 and later.instant > $3 and not later.dry_run
+      and case when later.listed
+          then exists (select from run_firm f where f.firm_id = $1 and f.run_id = later.run_id)
+          else later.request -> 'firm_ids' = 'null' or later.request -> 'firm_ids' ? $1 end);
 
 -- name: load_chain
 -- The documents of a series in the order of their numbers.

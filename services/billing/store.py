@@ -385,21 +385,13 @@ async def list_firms(conn: Connection, ends: Mapping[tuple[str, int], int]) -> l
     return [row["firm_id"] for row in rows]
 
 
-async def save_draft(conn: Connection, draft: Draft, invoice_id: str) -> bool:
-    """Keep a draft in the place of one before it; False when there is nothing to keep.
-
-    An approved invoice that can still be issued stands, until its approval is withdrawn.
-    """
-    firm_month = draft.firm.firm_id, draft.period.first_date
-    await conn.execute(SQL.supersede_drafts, *firm_month)
-    if draft.outcome != "document" or await conn.fetchval(SQL.is_approved, *firm_month):
-        return False
+async def append_draft(conn: Connection, draft: Draft, invoice_id: str) -> None:
+    """Add a draft where none is open."""
     await conn.execute(
-        SQL.append_draft, draft.firm.firm_id, invoice_id, firm_month[1], draft.run.run_id,
-        draft.firm.currency, draft.total_minor, content(draft), draft.issued_digest,
-        json.dumps([blocked._asdict() for blocked in draft.blocked]),
+        SQL.append_draft, draft.firm.firm_id, invoice_id, draft.period.first_date,
+        draft.run.run_id, draft.firm.currency, draft.total_minor, content(draft),
+        draft.issued_digest, json.dumps([blocked._asdict() for blocked in draft.blocked]),
     )  # fmt: skip
-    return True
 
 
 async def issue_document(

@@ -1,13 +1,24 @@
 """Several runs of one month: which drafts stand, which run closes a month, and what is approved."""
 
+import asyncio
 from typing import Any
 
+import asyncpg
+import pytest
+
 from tests.billing.conftest import Billing
-from tests.log import DIRECTORY, entry, of_firm, put
+from tests.log import DIRECTORY, entry, of_firm, put, voided
 
 TERMS = {"approval": "required", "effective_month": "2026-07"}
 DATES = {"from_date": "2026-07-01", "to_date": "2026-07-31"}
 DATE = {"invoice_date": "2026-08-05"}
+HOLD_LOG = "lock table billing.fact in share mode"  # nothing more of the log is applied
+HOLD_BOOKS = "select pg_advisory_xact_lock(hashtextextended('books ' || $1, 0))"
+HOLD_SETTLING = "lock table billing.settlement in share mode"
+WAITING = """
+select count(*) from pg_locks where not granted and locktype = $1
+and database = (select oid from pg_database where datname = current_database())
+"""
 
 
 async def two_firms(billing: Billing) -> None:
@@ -28,9 +39,21 @@ async def approve_all(billing: Billing) -> None:
         await billing.call("POST", f"/v1/invoices/{item['invoice_id']}/approve")
 
 
+async def drafts(billing: Billing) -> dict[str, str]:
+    listed = (await billing.call("GET", "/v1/invoices"))["invoices"]
+    return {item["firm_id"]: item["invoice_id"] for item in listed if item["state"] == "draft"}
+
+
 async def states(billing: Billing) -> dict[str, str]:
     listed = (await billing.call("GET", "/v1/invoices"))["invoices"]
     return {item["firm_id"]: item["state"] for item in listed}
+
+
+async def until_waiting(owner: asyncpg.Connection, kind: str, count: int = 1) -> None:
+    """Wait until so many wait for a lock of a kind. Raises TimeoutError."""
+    async with asyncio.timeout(10):
+        while await owner.fetchval(WAITING, kind) < count:  # noqa: ASYNC110 (other sessions' locks)
+            await asyncio.sleep(0.01)
 
 
 async def test_a_run_leaves_the_month_to_one_that_came_after_it(billing: Billing):
@@ -47,6 +70,53 @@ async def test_a_run_leaves_the_month_to_one_that_came_after_it(billing: Billing
     )
     told = await billing.call("POST", f"/v1/runs/{second['run_id']}/issue", DATE)
     assert [item["number"] for item in told["issued"]] == ["INV-2026-000002"]
+
+
+@pytest.mark.parametrize(
+    ("firm_ids", "settled"), [(None, []), (["firm-2"], ["firm-1"])], ids=["all", "some"]
+)
+async def test_a_run_leaves_the_month_to_one_whose_firms_are_not_listed_yet(
+    billing: Billing, owner: asyncpg.Connection, firm_ids: list[str] | None, settled: list[str]
+):
+    """Not to a dry run, nor to one of another month or of other firms."""
+    await two_firms(billing)
+    first = await billing.run("2026-06")
+    later: list[dict[str, Any]] = [
+        {"period": "2026-06", "dry_run": True},
+        {"period": "2026-07"},
+        {"period": "2026-06", "firm_ids": firm_ids},
+    ]
+    async with owner.transaction():
+        await owner.execute(HOLD_LOG)
+        await put(billing.settings, [of_firm(entry("c", 30, at=-3 * 24 * 60), "firm-2")])
+        begun = [await billing.call("POST", "/v1/runs", told, status=202) for told in later]
+        assert {run["state"] for run in begun} == {"waiting"}
+        told = await billing.call("POST", f"/v1/runs/{first['run_id']}/issue", DATE)
+    assert (told["settled_without_document"], told["refused"]) == (settled, [])
+    await billing.ended(begun[-1]["run_id"])
+
+
+async def test_a_run_that_begins_while_another_is_issued_decides_about_the_firms_that_are_left(
+    billing: Billing, owner: asyncpg.Connection
+):
+    await two_firms(billing)
+    first = await billing.run("2026-06")
+    told = {"period": "2026-06"}
+    other = await asyncpg.connect(billing.settings.database_url)
+    async with owner.transaction():
+        await owner.execute(HOLD_LOG)
+        await put(billing.settings, [of_firm(entry("c", 30, at=-3 * 24 * 60), "firm-2")])
+        async with other.transaction():
+            await other.execute(HOLD_BOOKS, "firm-1")
+            path = f"/v1/runs/{first['run_id']}/issue"
+            issuing = asyncio.create_task(billing.call("POST", path, DATE))
+            await until_waiting(owner, "advisory")
+            beginning = asyncio.create_task(billing.call("POST", "/v1/runs", told, status=202))
+            await until_waiting(owner, "advisory", 2)
+        assert (await issuing)["settled_without_document"] == ["firm-1"]
+        begun = await beginning
+    await other.close()
+    await billing.ended(begun["run_id"])
 
 
 async def test_a_new_run_replaces_a_draft_but_not_what_is_approved(billing: Billing):
@@ -104,6 +174,89 @@ async def test_what_was_drafted_beside_a_settled_month_is_over(billing: Billing)
     late = await billing.run("2026-07")
     assert firms_of(late)["firm-1"]["report"]["blocked"][0]["code"] == "period_settled"
     assert await states(billing) == {"firm-1": "issued"}
+
+
+async def test_no_draft_is_kept_beside_a_month_that_was_settled_after_the_cut(
+    billing: Billing, owner: asyncpg.Connection
+):
+    """It could never be approved, and no later run would take it away."""
+    await two_firms(billing)
+    first = await billing.run("2026-07", firm_ids=["firm-1"])
+    await approve_all(billing)
+    async with owner.transaction():
+        await owner.execute(HOLD_LOG)
+        await put(billing.settings, [entry("c", 30, at=60)])
+        second = await billing.call("POST", "/v1/runs", {"period": "2026-07"}, status=202)
+        told = await billing.call("POST", f"/v1/runs/{first['run_id']}/issue", DATE)
+        assert [item["number"] for item in told["issued"]] == ["INV-2026-000001"]
+    run = firms_of(await billing.ended(second["run_id"]))["firm-1"]
+    assert (run["report"]["outcome"], run["invoice_id"]) == ("document", None)
+    assert await states(billing) == {"firm-1": "issued"}
+    path = f"/v1/runs/{second['run_id']}/replay?firm_id=firm-1"
+    assert [firm["state"] for firm in (await billing.call("GET", path))["firms"]] == ["same"]
+
+
+async def test_a_draft_of_a_month_before_the_first_settled_one_is_over_with_the_next_run(
+    billing: Billing,
+):
+    """Whatever keeps a month from being billed keeps its drafts from being issued."""
+    await put(billing.settings, [entry("a", 30), entry("b", 60, at=-3 * 24 * 60)])
+    june = await billing.run("2026-06")
+    assert june["firms"][0]["invoice_id"] is not None
+    await billing.run_and_issue("2026-07", "2026-08-05")
+    june = await billing.run("2026-06")
+    assert june["firms"][0]["report"]["blocked"][0]["code"] == "period_before_first"
+    assert (await billing.call("GET", "/v1/invoices?period=2026-06"))["invoices"] == []
+
+
+async def run_that_bills_nothing(billing: Billing) -> tuple[str, str]:
+    """Have firm-2's July drafted, voided and run again; return that draft and that run."""
+    await two_firms(billing)
+    await billing.call("POST", "/v1/firms/firm-2/timesheets/approve", DATES)
+    drafted = firms_of(await billing.run("2026-07"))["firm-2"]["invoice_id"]
+    await billing.call("POST", f"/v1/invoices/{drafted}/approve")
+    await put(billing.settings, [of_firm(voided("b", 1), "firm-2")])
+    run = await billing.run("2026-07")
+    assert firms_of(run)["firm-2"]["report"]["outcome"] == "nothing_due"
+    await billing.call("POST", f"/v1/invoices/{drafted}/withdraw")
+    return drafted, run["run_id"]
+
+
+async def test_a_month_of_which_an_invoice_was_approved_meanwhile_is_not_closed_without_it(
+    billing: Billing, owner: asyncpg.Connection
+):
+    """The firms of a call are listed first, and have their turn one after the other."""
+    drafted, run_id = await run_that_bills_nothing(billing)
+    await billing.call("POST", f"/v1/invoices/{(await drafts(billing))['firm-1']}/approve")
+    async with owner.transaction():
+        await owner.execute(HOLD_BOOKS, "firm-1")
+        issuing = asyncio.create_task(billing.call("POST", f"/v1/runs/{run_id}/issue", DATE))
+        await until_waiting(owner, "advisory")
+        await billing.call("POST", f"/v1/invoices/{drafted}/approve")
+    told = await issuing
+    assert [item["firm_id"] for item in told["issued"]] == ["firm-1"]
+    assert (told["settled_without_document"], told["refused"]) == ([], [])
+    assert await states(billing) == {"firm-1": "issued", "firm-2": "approved"}
+    told = await billing.call("POST", f"/v1/runs/{run_id}/issue", DATE)
+    assert [item["invoice_id"] for item in told["issued"]] == [drafted]
+
+
+async def test_an_approval_waits_for_a_month_that_is_being_closed(
+    billing: Billing, owner: asyncpg.Connection
+):
+    """Either comes first and the other is refused: no approval is undone unheard."""
+    drafted, run_id = await run_that_bills_nothing(billing)
+    async with owner.transaction():
+        await owner.execute(HOLD_SETTLING)
+        issuing = asyncio.create_task(billing.call("POST", f"/v1/runs/{run_id}/issue", DATE))
+        await until_waiting(owner, "relation")
+        approving = asyncio.create_task(
+            billing.call("POST", f"/v1/invoices/{drafted}/approve", status=409)
+        )
+        waiting = asyncio.create_task(until_waiting(owner, "advisory"))
+        await asyncio.wait({approving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    assert (await issuing)["settled_without_document"] == ["firm-2"]
+    assert (await approving)["title"] == "This invoice is superseded"
 
 
 async def test_a_run_is_issued_some_firms_at_a_time(billing: Billing):
