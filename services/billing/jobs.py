@@ -11,7 +11,7 @@ decisions that `issuing` shares.
 import asyncio
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -76,9 +76,10 @@ async def begin_run(
                     raise Problem(422, "idempotency_key_reused", "This key began another run")
                 return str(known["run_id"])
         run_id = f"run-{secrets.token_hex(8)}"
+        ends = await _raised(conn, log.ends, ids)
         heads = json.dumps(await store.load_heads(conn))
         await conn.execute(
-            SQL.append_run, run_id, period.first_date, dry_run, store.ends_json(log.ends),
+            SQL.append_run, run_id, period.first_date, dry_run, store.ends_json(ends),
             await store.read_clock(conn), json.dumps(ids), heads, actor, request_key, request,
         )  # fmt: skip
         await append_audit(
@@ -87,6 +88,21 @@ async def begin_run(
         # failpoint run.pinned
     # failpoint run.begun
     return run_id
+
+
+async def _raised(
+    conn: Connection, ends: Mapping[tuple[str, int], int], topic_ids: Mapping[str, str]
+) -> Mapping[tuple[str, int], int]:
+    """Raise log ends to those of the run that was pinned last: no run sees less than one before it.
+
+    That one may have billed what came after this one had looked at the log. Its documents count,
+    so what they bill has to be seen.
+    """
+    pinned = await store.load_pinned_ends(conn, topic_ids)
+    return {
+        place: max(ends.get(place, 0), pinned.get(place, 0))
+        for place in ends.keys() | pinned.keys()
+    }
 
 
 async def _see_log(settings: Settings) -> LogSeen:

@@ -365,6 +365,14 @@ def topic_ids_of(stored: str | None) -> dict[str, UUID]:
     return {topic: UUID(text) for topic, text in json.loads(stored or "{}").items()}
 
 
+async def load_pinned_ends(
+    conn: Connection, topic_ids: Mapping[str, str]
+) -> dict[tuple[str, int], int]:
+    """Load the ends that the last run pinned of topics of these ids, by (topic, partition)."""
+    rows = await conn.fetch(SQL.load_pinned_ends, json.dumps(topic_ids))
+    return {(row["topic"], row["partition"]): row["end"] for row in rows}
+
+
 async def load_heads(conn: Connection) -> dict[str, tuple[int, str | None]]:
     """Load the last number of each series, and that document's hash."""
     return {r["series"]: (r["last"], r["head"]) for r in await conn.fetch(SQL.load_heads)}

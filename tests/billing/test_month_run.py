@@ -1,16 +1,39 @@
 """A month's way on real servers: entries on the log, a run, an invoice, and what comes late."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from schemas.periods import Month
 from services.billing import store
 from services.billing.invoices import verify_chain
 from services.billing.store import SQL
 from services.folding import rebuild
-from services.postgres import connect
+from services.postgres import Connection, connect
+from services.settings import Settings
 from tests.billing.conftest import token
+from tests.billing.worker import begin
+from tests.faults.proxy import Proxy, proxy
 from tests.log import DIRECTORY, amended, entry, event, of_firm, put
+
+AUGUST_10 = 40 * 24 * 60  # in minutes after START
+
+
+@asynccontextmanager
+async def far_off(settings: Settings) -> AsyncIterator[tuple[Connection, Proxy]]:
+    """Connect to the database by a way that can fall silent."""
+    parts = urlsplit(settings.database_url)
+    async with proxy(parts.port or 5432) as way:
+        place = f"{parts.netloc.rpartition(':')[0]}:{way.port}"
+        by_way = urlunsplit(parts._replace(netloc=place))
+        conn = await connect(
+            settings.model_copy(update={"database_url": by_way}), "billing", "writer"
+        )
+        yield conn, way
+        await conn.close()
 
 
 async def test_an_entry_becomes_an_issued_line_that_explains_itself(billing):
@@ -115,6 +138,30 @@ async def test_what_comes_after_the_pin_does_not_count(billing):
     await billing.settle()
     run = await billing.ended(begun["run_id"])
     assert run["firms"][0]["report"]["total"]["amount"] == "7.63"
+
+
+async def test_a_run_sees_no_less_than_one_that_was_pinned_while_it_looked_at_the_log(billing):
+    """Or it would miss the work behind documents that it counts, and credit that."""
+    await put(billing.settings, [entry("a", 30), entry("c", 600, at=AUGUST_10)])
+    async with far_off(billing.settings) as (conn, way):
+        way.weather = "silent"
+        beginning = asyncio.create_task(
+            begin(conn, billing.settings, period=Month.parse("2026-08"))
+        )
+        async with asyncio.timeout(10):
+            while not way.held:  # noqa: ASYNC110 (a port's bytes): it has looked, and is to pin
+                await asyncio.sleep(0.01)
+        await put(billing.settings, [entry("b", 60, at=120)])
+        july = await billing.run_and_issue("2026-07", "2026-08-05")
+        assert [item["total"]["amount"] for item in july["issued"]] == ["22.88"]
+        way.weather = "fair"
+        august = await billing.ended(await beginning)
+    report = august["firms"][0]["report"]
+    assert [(line["kind"], line["service_month"], line["seconds"]) for line in report["lines"]] == [
+        ("regular", "2026-08", 36_000)
+    ]
+    path = f"/v1/runs/{august['run_id']}/replay"
+    assert [firm["state"] for firm in (await billing.call("GET", path))["firms"]] == ["same"]
 
 
 async def test_required_approval_holds_until_the_very_version_is_approved(billing):

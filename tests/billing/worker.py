@@ -20,10 +20,12 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["services.billing.jobs", "tests.billing.worker"])
 
 
-async def begin(conn: Connection, settings: Settings, *, dry_run: bool = False) -> str:
-    """Begin a run of July for all firms, and return its id."""
+async def begin(
+    conn: Connection, settings: Settings, *, period: Month = JULY, dry_run: bool = False
+) -> str:
+    """Begin a run of July, or another month, for all firms, and return its id."""
     return await begin_run(
-        conn, settings, JULY, None, dry_run=dry_run, actor="finance:test", request_key=None
+        conn, settings, period, None, dry_run=dry_run, actor="finance:test", request_key=None
     )
 
 

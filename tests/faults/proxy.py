@@ -30,6 +30,7 @@ class Proxy:
         self._fair = asyncio.Event()
         self._fair.set()
         self._weather: Weather = "fair"
+        self.held = 0  # pieces that wait for the silence to end
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -83,7 +84,9 @@ class Proxy:
         while piece := await reader.read(READ_BYTES):
             if self._weather == "slow":
                 await asyncio.sleep(self.DELAY_SECONDS)
+            self.held += 1
             await self._fair.wait()
+            self.held -= 1
             writer.write(piece)
             await writer.drain()
 
