@@ -8,18 +8,22 @@ import json
 from datetime import date
 
 import asyncpg
+import structlog
 
 from schemas.periods import Month
 from services.billing import store
 from services.billing.drafts import issued_digest
 from services.billing.invoices import document
 from services.billing.store import SQL
+from services.failures import Failure, attempt_in
 from services.postgres import Connection, append_audit
 from services.web.problems import Problem
 
 SERIES = "INV"
 MOVED_ON = "A month of this firm was settled since: start a new run"
 _REFUSALS = {"draft": "not_a_draft", "approved": "not_approved"}
+
+_log = structlog.get_logger(__name__)
 
 
 class Actor(str):
@@ -143,3 +147,31 @@ async def settle_without_document(
         conn, Actor(actor), "settle_month", subject=str(Month.of(run["period"])), firm_id=firm_id
     )
     return True
+
+
+async def close_month(
+    conn: Connection, run: asyncpg.Record, firm_id: str, invoice_id: str | None,
+    invoice_date: date, *, actor: str,
+) -> bool:  # fmt: skip
+    """Close a month of a firm that a run lists, by its approved invoice or without one.
+
+    False when there is nothing to close any more. Raises Problem: 409 as either step does, 500 when
+    it fails by what is wrong with this firm alone; what is wrong with the world is raised on.
+    """
+
+    async def close() -> bool | Problem:
+        try:
+            if invoice_id is None:
+                return await settle_without_document(conn, run, firm_id, actor=actor)
+            await issue(conn, firm_id, invoice_id, invoice_date, actor=actor)
+        except Problem as refused:
+            return refused
+        return True
+
+    closed = await attempt_in(conn, close)
+    if isinstance(closed, Failure):
+        _log.error("issue_failed", run_id=run["run_id"], firm_id=firm_id, reason=closed.reason)
+        raise Problem(500, "issue_failed", f"This month's issue failed: {closed.reason}")
+    if isinstance(closed, Problem):
+        raise closed
+    return closed

@@ -119,6 +119,23 @@ async def test_a_run_that_begins_while_another_is_issued_decides_about_the_firms
     await billing.ended(begun["run_id"])
 
 
+async def test_a_firm_whose_issue_fails_stops_no_other(billing: Billing, owner: asyncpg.Connection):
+    await two_firms(billing)
+    await billing.call("POST", "/v1/firms/firm-2/timesheets/approve", DATES)
+    run = await billing.run("2026-07")
+    await approve_all(billing)
+    await owner.execute("alter table billing.invoice disable trigger invoice_immutable")
+    await owner.execute("update billing.invoice set content = 'no JSON' where firm_id = 'firm-1'")
+    told = await billing.call("POST", f"/v1/runs/{run['run_id']}/issue", DATE)
+    assert [(item["firm_id"], item["number"]) for item in told["issued"]] == [
+        ("firm-2", "INV-2026-000001")
+    ]
+    assert [(item["firm_id"], item["code"]) for item in told["refused"]] == [
+        ("firm-1", "issue_failed")
+    ]
+    assert await states(billing) == {"firm-1": "approved", "firm-2": "issued"}
+
+
 async def test_a_new_run_replaces_a_draft_but_not_what_is_approved(billing: Billing):
     await two_firms(billing)
     first = await billing.run("2026-07")

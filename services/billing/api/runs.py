@@ -178,10 +178,12 @@ async def issue_run(request: web.Request) -> web.StreamResponse:
     for firm_id, invoice_id in firms:
         try:
             async with office(request, "issue_month", firm_id, firm_id=firm_id) as conn:
+                closed = await issuing.close_month(
+                    conn, run, firm_id, invoice_id, told.invoice_date, actor=actor
+                )
                 if invoice_id is not None:
-                    await issuing.issue(conn, firm_id, invoice_id, told.invoice_date, actor=actor)
                     issued.append(invoice_out(await find(conn, invoice_id)))
-                elif await issuing.settle_without_document(conn, run, firm_id, actor=actor):
+                elif closed:
                     settled.append(firm_id)
         except Problem as problem:  # one firm's books never stop the others
             refused.append({"firm_id": firm_id, "code": problem.code, "detail": problem.title})
