@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from heapq import nsmallest
 from typing import Final, TypeVar, get_args
 
 from aiohttp import web
@@ -25,7 +26,7 @@ from services.metrics.answers import (
     WeekPath,
 )
 from services.metrics.catalogue import DEFINITIONS, choose
-from services.metrics.cohorts import Member, Timing, Work
+from services.metrics.cohorts import Member, Timing
 from services.metrics.figures import (
     PHASES,
     Question,
@@ -35,7 +36,7 @@ from services.metrics.figures import (
     phase_of,
     windows,
 )
-from services.metrics.gather import load_cut, load_work
+from services.metrics.gather import gather, load_cut
 from services.metrics.scorecards import METRICS, make_scorecard, pooled_span
 from services.postgres import Connection
 from services.pulse import LARGE_RECORDS
@@ -63,8 +64,8 @@ async def get_figures(request: web.Request) -> web.StreamResponse:
     definitions = choose(query.metric)
     async with firm_view(request, firm_id, "read_metrics") as conn:
         firm = await _known(conn, firm_id)
-        work = await load_work(conn, firm, query.span, definitions, _this_minute())
-        data_as_of, failed = await load_cut(conn, firm_id, work.as_of)
+        gathered = await gather(conn, firm, query.span, definitions, _this_minute())
+        data_as_of, failed = await load_cut(conn, firm_id, gathered.as_of)
     question = Question(
         definitions=definitions,
         span=query.span,
@@ -77,6 +78,7 @@ async def get_figures(request: web.Request) -> web.StreamResponse:
     )
 
     def respond() -> web.Response:
+        work = gathered.read()
         if count_figures(work, question) > FIGURES_MAX:
             raise _too_many_figures()
         told = FiguresAnswer(
@@ -90,7 +92,7 @@ async def get_figures(request: web.Request) -> web.StreamResponse:
         )
         return json_response(request, told)
 
-    return await _computed(_most_figures(work, question), respond)
+    return await _computed(_most_figures(gathered.size(), question), respond)
 
 
 async def get_members(request: web.Request) -> web.StreamResponse:
@@ -100,30 +102,27 @@ async def get_members(request: web.Request) -> web.StreamResponse:
     after = None if query.cursor is None else read_cursor(query.cursor, PLACE_PARTS)
     async with firm_view(request, path.firm, "read_metric_tasks") as conn:
         firm = await _known(conn, path.firm)
-        work = await load_work(conn, firm, query.span, [definition], _this_minute())
-        data_as_of, _ = await load_cut(conn, path.firm, work.as_of)
-    timing = Timing(query.clock, query.net)
+        gathered = await gather(conn, firm, query.span, [definition], _this_minute())
+        data_as_of, _ = await load_cut(conn, path.firm, gathered.as_of)
 
-    def measure() -> list[Member]:
-        members = definition.measure(work, query.span, timing)
-        return sorted((m for m in members if _is_asked(m, query)), key=_place)
-
-    asked = await _computed(work.rows(), measure)
-    rest = [m for m in asked if after is None or _place(m) > after]
-    page = rest[: query.limit]
-    following = write_cursor(_place(page[-1])) if len(rest) > len(page) else None
-    return json_response(
-        request,
-        MembersAnswer(
+    def respond() -> web.Response:
+        timing = Timing(query.clock, query.net)
+        members = definition.measure(gathered.read(), query.span, timing)
+        rest = (m for m in members if _is_asked(m, query) and (not after or _place(m) > after))
+        found = nsmallest(query.limit + 1, rest, key=_place)
+        page = found[: query.limit]
+        following = write_cursor(_place(page[-1])) if len(found) > len(page) else None
+        told = MembersAnswer(
             firm_id=path.firm,
             metric=path.metric,
             clock=query.clock if definition.clocks else None,
             items=tuple(map(_item, page)),
             next=following,
             data_as_of=data_as_of,
-        ),
-        headers=next_link(request, following),
-    )
+        )
+        return json_response(request, told, headers=next_link(request, following))
+
+    return await _computed(gathered.size(), respond)
 
 
 async def get_scorecard(request: web.Request) -> web.StreamResponse:
@@ -144,10 +143,11 @@ async def get_scorecard(request: web.Request) -> web.StreamResponse:
         if directory.firm is None:
             raise not_found()
         asked = [DEFINITIONS[name] for name in (*METRICS, "hours_by_task_type")]
-        work = await load_work(conn, directory.firm, span, asked, _this_minute())
-        data_as_of, failed = await load_cut(conn, path.firm, work.as_of)
+        gathered = await gather(conn, directory.firm, span, asked, _this_minute())
+        data_as_of, failed = await load_cut(conn, path.firm, gathered.as_of)
 
     def respond() -> web.Response:
+        work = gathered.read()
         card = make_scorecard(work, directory, week)
         told = ScorecardAnswer(
             firm_id=path.firm,
@@ -164,7 +164,7 @@ async def get_scorecard(request: web.Request) -> web.StreamResponse:
         return json_response(request, told)
 
     figures = len(directory.placements) * len(METRICS)
-    return await _computed(work.rows() + figures, respond)
+    return await _computed(gathered.size() + figures, respond)
 
 
 async def _computed(size: int, compute: Callable[[], Value]) -> Value:
@@ -174,10 +174,10 @@ async def _computed(size: int, compute: Callable[[], Value]) -> Value:
     return await asyncio.to_thread(compute)
 
 
-def _most_figures(work: Work, question: Question) -> int:
+def _most_figures(rows: int, question: Question) -> int:
     """Say how many figures there could be if every row were a group: stock asks each so often."""
     clocks = sum(len(clocks_of(one, question.clocks)) for one in question.definitions)
-    return (work.rows() + len(PHASES)) * clocks * len(windows(question.span, question.granularity))
+    return (rows + len(PHASES)) * clocks * len(windows(question.span, question.granularity))
 
 
 def _too_many_figures() -> Problem:

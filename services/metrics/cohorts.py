@@ -88,10 +88,6 @@ class Work:
         """Return the firm-local date of an instant."""
         return local_date(instant, self.zone)
 
-    def rows(self) -> int:
-        """Say how many rows were gathered."""
-        return sum(map(len, (self.tasks, self.escalations, self.worked, self.open_entries)))
-
     def places(self, definition: "Definition") -> set[Placed]:
         """Return every place that a member of a metric can have."""
         if definition.is_of_hours:

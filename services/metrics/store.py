@@ -1,4 +1,4 @@
-"""All SQL of metrics, one function a statement or two: values of the pure rooms in and out."""
+"""All SQL of metrics, one function a statement or two; what it loads in rows, it also reads."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import asyncpg
 from pydantic import TypeAdapter
 
 from schemas.entries import Entry
@@ -154,34 +155,63 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-# Loading
+# Loading: rows as they come. They are many, so whoever asks reads them outside the transaction.
 
 
 async def load_tasks(
     conn: Connection, firm_id: str, since: datetime, until: datetime, *, and_open: bool
-) -> list[Seen]:
+) -> list[asyncpg.Record]:
     """Load the tasks that anchor in [since, until), and those open in it when asked for."""
     sql = SQL.load_tasks_and_open if and_open else SQL.load_tasks
-    sight = Sight()
-    rows = await conn.fetch(sql, firm_id, since, until)
-    return [sight.see(Columns(*columns), state) for *columns, state in rows]
+    return await conn.fetch(sql, firm_id, since, until)
 
 
 async def load_escalations(
     conn: Connection, firm_id: str, since: datetime, until: datetime
-) -> list[PlacedEscalation]:
+) -> list[asyncpg.Record]:
     """Load the escalations about no task that were raised in [since, until)."""
-    rows = await conn.fetch(SQL.load_escalations, firm_id, since, until)
-    return [ESCALATION.validate_json(row["state"]) for row in rows]
+    return await conn.fetch(SQL.load_escalations, firm_id, since, until)
 
 
 async def load_worked(
     conn: Connection, firm_id: str, from_date: date, to_date: date
-) -> list[Worked]:
-    """Load the parts of entries on the dates [from_date, to_date); equal places are one value."""
+) -> list[asyncpg.Record]:
+    """Load the parts of entries on the dates [from_date, to_date)."""
+    return await conn.fetch(SQL.load_worked, firm_id, from_date, to_date)
+
+
+async def load_open_entries(
+    conn: Connection, firm_id: str, since: datetime, until: datetime
+) -> list[asyncpg.Record]:
+    """Load timers that have only one end, by that instant, in [since, until)."""
+    return await conn.fetch(SQL.load_open_entries, firm_id, since, until)
+
+
+async def load_cut(conn: Connection, firm_id: str) -> tuple[list[LogPlace], int]:
+    """Load how far the log has told us of a firm, and how many entities' last fold failed."""
+    *places, last = await conn.fetch(SQL.load_cut, firm_id)
+    return [LogPlace(*row) for row in places], last["next"]
+
+
+# Reading rows
+
+
+def read_tasks(rows: Iterable[asyncpg.Record]) -> list[Seen]:
+    """Read the rows of `load_tasks`."""
+    sight = Sight()
+    return [sight.see(Columns(*columns), state) for *columns, state in rows]
+
+
+def read_escalations(rows: Iterable[asyncpg.Record]) -> list[PlacedEscalation]:
+    """Read the rows of `load_escalations`."""
+    return [ESCALATION.validate_json(row["state"]) for row in rows]
+
+
+def read_worked(rows: Iterable[asyncpg.Record]) -> list[Worked]:
+    """Read the rows of `load_worked`; equal places are one value."""
     places: dict[tuple[Any, ...], Placed] = {}
     found = []
-    for row in await conn.fetch(SQL.load_worked, firm_id, from_date, to_date):
+    for row in rows:
         *placed, entry_id, day, started_at, seconds = row
         key = tuple(placed)
         place = places.get(key) or places.setdefault(key, Placed(*key))
@@ -189,21 +219,12 @@ async def load_worked(
     return found
 
 
-async def load_open_entries(
-    conn: Connection, firm_id: str, since: datetime, until: datetime
-) -> list[OpenEntry]:
-    """Load timers that have only one end, by that instant, in [since, until)."""
-    rows = await conn.fetch(SQL.load_open_entries, firm_id, since, until)
+def read_open_entries(rows: Iterable[asyncpg.Record]) -> list[OpenEntry]:
+    """Read the rows of `load_open_entries`."""
     return [
         OpenEntry(row["entry_id"], row["open_at"], _PLACE.validate_json(row["open_place"]))
         for row in rows
     ]
-
-
-async def load_cut(conn: Connection, firm_id: str) -> tuple[list[LogPlace], int]:
-    """Load how far the log has told us of a firm, and how many entities' last fold failed."""
-    *places, last = await conn.fetch(SQL.load_cut, firm_id)
-    return [LogPlace(*row) for row in places], last["next"]
 
 
 # Proving
