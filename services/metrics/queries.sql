@@ -6,7 +6,7 @@ where t.firm_id = u.firm_id and t.task_id = u.id;
 -- name: save_tasks
 -- Tasks as just folded; the fold's caller holds their versions.
 insert into task (firm_id, task_id, placement_id, present, first_at, requested_at, first_worked_at,
-                  first_submitted_at, first_reviewed_at, accepted_at, cancelled_at, closed_at, state)
+                  first_submitted_at, first_reviewed_at, accepted_at, cancelled_at, open_until, state)
 select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[],
                      $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::timestamptz[],
                      $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::json[])
@@ -15,7 +15,7 @@ set placement_id = excluded.placement_id, present = excluded.present, first_at =
     requested_at = excluded.requested_at, first_worked_at = excluded.first_worked_at,
     first_submitted_at = excluded.first_submitted_at,
     first_reviewed_at = excluded.first_reviewed_at, accepted_at = excluded.accepted_at,
-    cancelled_at = excluded.cancelled_at, closed_at = excluded.closed_at, state = excluded.state;
+    cancelled_at = excluded.cancelled_at, open_until = excluded.open_until, state = excluded.state;
 
 -- name: remove_escalations
 -- Escalations of which nothing stands any more.
@@ -61,7 +61,7 @@ select * from unnest($1::text[], $2::text[], $3::int[], $4::date[], $5::timestam
 -- name: load_tasks
 -- Tasks that anchor in [$2, $3) in any way; whoever measures looks at which.
 select present, first_at, requested_at, first_worked_at, first_submitted_at, first_reviewed_at,
-       accepted_at, cancelled_at, closed_at, state
+       accepted_at, cancelled_at, open_until, state
 from task
 where firm_id = $1
   and (requested_at >= $2 and requested_at < $3
@@ -75,7 +75,7 @@ order by task_id;
 -- name: load_tasks_and_open
 -- The same, and those that were open at some moment of [$2, $3): stock is rebuilt from them.
 select present, first_at, requested_at, first_worked_at, first_submitted_at, first_reviewed_at,
-       accepted_at, cancelled_at, closed_at, state
+       accepted_at, cancelled_at, open_until, state
 from task
 where firm_id = $1
   and (requested_at >= $2 and requested_at < $3
@@ -84,7 +84,7 @@ where firm_id = $1
        or first_reviewed_at >= $2 and first_reviewed_at < $3
        or accepted_at >= $2 and accepted_at < $3
        or cancelled_at >= $2 and cancelled_at < $3
-       or first_at < $3 and (closed_at is null or closed_at >= $2))
+       or first_at < $3 and (open_until is null or open_until > $2))
 order by task_id;
 
 -- name: load_escalations
@@ -127,7 +127,7 @@ order by topic nulls last, partition;
 -- name: load_task_states
 -- Everything that a task's row says, to be hashed.
 select firm_id, task_id, placement_id, present, first_at, requested_at, first_worked_at,
-       first_submitted_at, first_reviewed_at, accepted_at, cancelled_at, closed_at, state
+       first_submitted_at, first_reviewed_at, accepted_at, cancelled_at, open_until, state
 from task order by firm_id, task_id;
 
 -- name: load_escalation_states

@@ -32,6 +32,10 @@ State = Literal[
     "cancelled",
 ]
 CLOSED: frozenset[State] = frozenset({"accepted", "rejected", "cancelled"})
+# A submitted task waits for the firm's review: it is not the assistant's to finish.
+OPEN: frozenset[State] = frozenset(
+    {"requested", "assigned", "in_progress", "on_hold", "changes_requested"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,16 @@ class Task:
     def cancelled_at(self) -> datetime | None:
         """The cancellation that stands."""
         return self.states[-1].since if self.state == "cancelled" else None
+
+    @property
+    def open_until(self) -> datetime | None:
+        """The instant since which it is no longer open, however it was closed; None: it is open."""
+        until = None
+        for change in reversed(self.states):
+            if change.state in OPEN:
+                break
+            until = change.since
+        return until
 
 
 @dataclass(frozen=True, slots=True)

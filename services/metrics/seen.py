@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from pydantic_core import from_json
 
 from schemas.fields import HoldReason
-from services.metrics.records import CLOSED, Placed, State, Task
+from services.metrics.records import OPEN, Placed, State, Task
 
 PAUSES: frozenset[HoldReason] = frozenset(
     {"waiting_on_firm", "waiting_on_client", "waiting_on_third_party"}
@@ -29,7 +29,7 @@ class Columns(NamedTuple):
     first_reviewed_at: datetime | None
     accepted_at: datetime | None
     cancelled_at: datetime | None
-    closed_at: datetime | None
+    open_until: datetime | None
 
 
 class Seen(NamedTuple):
@@ -57,14 +57,19 @@ class Seen(NamedTuple):
         """Return the state in which the task was at an instant; None before its first fact."""
         if instant < self.columns.first_at:
             return None
-        if self.columns.closed_at is not None and instant >= self.columns.closed_at:
-            return self.columns.present
         found: State | None = None
         for change in self.states:
             if datetime.fromisoformat(change["since"]) > instant:
                 break
             found = cast("State", change["state"])
         return found
+
+    def is_open_at(self, instant: datetime) -> bool:
+        """Say whether the task was open at an instant; for most, the columns suffice."""
+        first_at, open_until = self.columns.first_at, self.columns.open_until
+        if instant < first_at or (open_until is not None and open_until <= instant):
+            return False
+        return self.state_at(instant) in OPEN
 
 
 def columns_of(task: Task) -> Columns:
@@ -78,7 +83,7 @@ def columns_of(task: Task) -> Columns:
         first_reviewed_at=task.first_outcome.at if task.first_outcome else None,
         accepted_at=task.accepted_at,
         cancelled_at=task.cancelled_at,
-        closed_at=task.states[-1].since if task.state in CLOSED else None,
+        open_until=task.open_until,
     )
 
 

@@ -5,12 +5,6 @@ from operator import attrgetter
 
 from schemas.periods import day_start
 from services.metrics.cohorts import Definition, Member, Timing, Window, Work, stock_instant
-from services.metrics.records import State
-
-# A submitted task waits for the firm's review: it is not the assistant's to finish.
-WAITING: frozenset[State] = frozenset(
-    {"requested", "assigned", "in_progress", "on_hold", "changes_requested"}
-)
 
 
 def measure_throughput(work: Work, window: Window, timing: Timing) -> Iterator[Member]:
@@ -27,7 +21,7 @@ def measure_overdue(work: Work, window: Window, timing: Timing) -> Iterator[Memb
         return  # a window that has not begun holds nothing yet
     instant = stock_instant(work, window)
     for task in work.tasks:
-        if task.state_at(instant) not in WAITING:
+        if not task.is_open_at(instant):
             continue
         if task.due_at is None:
             yield Member("task", task.task_id, task.place, window.from_date, excluded="no_due_date")

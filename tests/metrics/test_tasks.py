@@ -12,7 +12,7 @@ from schemas.directory import Directory, fold_firm, fold_placement
 from schemas.facts import Cut
 from services.metrics.escalations import fold_escalation
 from services.metrics.pairs import Pair, pair
-from services.metrics.records import CLOSED, TASK, Hold, Placed, PlacedTask, Review, Start
+from services.metrics.records import CLOSED, OPEN, TASK, Hold, Placed, PlacedTask, Review, Start
 from services.metrics.seen import PAUSES, Sight, columns_of
 from services.metrics.tasks import MOVES, fold_task, place_task
 from tests.metrics.stories import WORDS, folded, minute, seen, task_of, tell
@@ -542,6 +542,8 @@ def test_figures_see_of_a_stored_task_what_the_whole_of_it_says(facts, number):
         (),
     )
     assert found.state_at(instant) == (before[-1] if before else None)
+    assert found.is_open_at(instant) == (found.state_at(instant) in OPEN)
+    assert (found.columns.open_until is None) == (task.state in OPEN)
 
 
 def test_equal_places_that_one_reader_sees_are_one_value():

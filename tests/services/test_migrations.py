@@ -150,6 +150,44 @@ def test_an_owner_who_may_create_roles_needs_to_be_no_superuser(owned):
     assert shape(owned) == first != []
 
 
+def test_tasks_of_before_are_told_until_when_they_were_open(owned):
+    migrate(owned)
+    stories = {
+        "a": "requested assigned submitted accepted",
+        "b": "requested in_progress",
+        "c": "requested submitted changes_requested submitted",
+        "d": "requested submitted accepted in_progress",
+        "e": "requested cancelled",
+    }
+    superuser = urlsplit(addresses()["postgres"])._replace(path=urlsplit(owned.database_url).path)
+    with psycopg.connect(urlunsplit(superuser)) as conn:
+        conn.execute("set search_path to metrics")
+        conn.execute("alter table task drop open_until, add closed_at timestamptz")
+        conn.execute("create index task_closed on task (firm_id, closed_at)")
+        conn.execute("update schema_version set version_num = '0003'")
+        for task_id, story in stories.items():
+            states = [
+                {"state": state, "since": f"2026-07-01T12:0{minute}:00Z"}
+                for minute, state in enumerate(story.split())
+            ]
+            conn.execute(
+                "insert into task (firm_id, task_id, placement_id, present, first_at, state)"
+                " values ('firm-1', %s, 'pl-1', %s, '2026-07-01 12:00Z', %s)",
+                [task_id, story.split()[-1], json.dumps({"task": {"states": states}})],
+            )
+    migrate(owned)
+    with psycopg.connect(urlunsplit(superuser)) as conn:
+        found = conn.execute("select task_id, open_until from metrics.task").fetchall()
+    noon = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    assert dict(found) == {
+        "a": noon + timedelta(minutes=2),
+        "b": None,
+        "c": noon + timedelta(minutes=3),
+        "d": None,
+        "e": noon + timedelta(minutes=1),
+    }
+
+
 def test_entries_of_before_there_were_outlines_get_theirs(owned):
     migrate(owned)
     state = {
