@@ -8,7 +8,7 @@ statements for one event and for hundreds, whatever partitions of its topic they
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -34,12 +34,16 @@ from services.directories import (
 )
 from services.failures import Failure, attempt, failure_of
 from services.log_applying import NO_TOPIC, Batch, Discontinuity, LogState, Progress
-from services.log_facts import advance, append_facts
-from services.log_records import (
-    Parked,
-    fact_of_row,
-    key_of,
+from services.log_facts import (
+    Fresh,
+    advance,
+    append_facts,
+    key_columns,
+    load_facts,
+    load_rows,
+    read_facts,
 )
+from services.log_records import Parked, key_of
 from services.postgres import Connection, House
 from services.pulse import Pulse
 from services.sql import queries
@@ -54,6 +58,7 @@ __all__ = [
 
 RECORDS_MAX: Final = 10_000  # an entity with more is folded by the queue, not by every poll
 SLICE_RECORDS_MAX: Final = 20_000  # facts that are held in memory at once
+PARTS_MAX: Final = 2_000  # of states that are held, and saved, at once; the last one may exceed it
 LARGE_SECONDS: Final = 60  # between two folds of such an entity, or attempts at one
 REFOLD_SLICE: Final = 500
 ROUNDS_MAX: Final = 5
@@ -93,7 +98,6 @@ SIGNS: Final[Mapping[str, prometheus.Gauge]] = {
 log = structlog.get_logger()
 
 Saved = tuple[EntityKey, Any]
-Fresh = Mapping[EntityKey, Mapping[Position, Fact]]  # what a transaction has added to entities
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class Reading:
     kinds: frozenset[Kind]
     fold: Callable[[EntityKey, Sequence[Fact], Directory], Any]
     save: Callable[[Connection, Sequence[Saved]], Awaitable[None]]
+    parts: Callable[[Any], int] = lambda _: 1
 
 
 class _Version(NamedTuple):
@@ -193,51 +198,6 @@ def _tell(
 # Folding
 
 
-async def load_facts(conn: Connection, keys: Iterable[EntityKey]) -> dict[EntityKey, list[Fact]]:
-    """Load all facts of some entities, in no particular order.
-
-    Every entity asked for is in the answer. Raises pydantic's ValidationError for a stored record
-    that today's models refuse.
-    """
-    rows = await _load_rows(conn, keys)
-    return {key: [fact_of_row(row) for row in found] for key, found in rows.items()}
-
-
-async def _load_rows(
-    conn: Connection, keys: Iterable[EntityKey]
-) -> dict[EntityKey, list[asyncpg.Record]]:
-    rows: dict[EntityKey, list[asyncpg.Record]] = {key: [] for key in sorted(keys)}
-    if not rows:
-        return rows
-    for row in await conn.fetch(SQL.load_facts, *_key_columns(rows)):
-        rows[key_of(row)].append(row)
-    return rows
-
-
-async def _read_facts(
-    conn: Connection, rows: Mapping[EntityKey, Sequence[asyncpg.Record]], fresh: Fresh
-) -> tuple[dict[EntityKey, list[Fact]], dict[EntityKey, Failure]]:
-    """Read stored facts entity by entity: one that cannot be read again fails alone."""
-    facts: dict[EntityKey, list[Fact]] = {}
-    failed: dict[EntityKey, Failure] = {}
-    pulse = Pulse(conn)
-    for key, found in rows.items():
-        work = partial(attempt, partial(_facts, found, fresh.get(key, {})))
-        read = await pulse.run(work, len(found))
-        if isinstance(read, Failure):
-            failed[key] = read
-        else:
-            facts[key] = read
-    return facts, failed
-
-
-def _facts(rows: Sequence[asyncpg.Record], fresh: Mapping[Position, Fact]) -> list[Fact]:
-    return [
-        fresh.get(Position(row["topic"], row["partition"], row["offset"])) or fact_of_row(row)
-        for row in rows
-    ]
-
-
 async def fold_directory(conn: Connection, reading: Reading, keys: Iterable[EntityKey]) -> None:
     """Fold firms, placements and assistants, and queue what they touch to be folded again."""
     pending = sorted(keys)
@@ -245,7 +205,7 @@ async def fold_directory(conn: Connection, reading: Reading, keys: Iterable[Enti
         return
     await own_rows(conn, pending)
     # failpoint directory.locked
-    facts, unread = await _read_facts(conn, await _load_rows(conn, pending), {})
+    facts, unread = await read_facts(conn, await load_rows(conn, pending), {})
     _tell_failed(reading, await save_directory(conn, facts, unread, reading.kinds))
 
 
@@ -267,7 +227,7 @@ async def fold_entities(
 
 async def _load_versions(conn: Connection, keys: Sequence[EntityKey]) -> dict[EntityKey, _Version]:
     found = dict.fromkeys(keys, _Version())
-    for row in await conn.fetch(SQL.load_versions, *_key_columns(keys)):
+    for row in await conn.fetch(SQL.load_versions, *key_columns(keys)):
         found[key_of(row)] = _Version(row["row_version"], row["records"], row["failed"])
     return found
 
@@ -305,19 +265,11 @@ async def _fold_slice(
         records = {key: seen[key].records + len(fresh[key]) for key in pending}
         large = {key for key in pending if not large_too and records[key] > RECORDS_MAX}
         small = {key: seen[key] for key in pending if key not in large}
-        states, failed = await _fold(conn, reading, small, fresh)
-        saved = await _save_versions(conn, seen, records, failed, large)
-        # failpoint fold.versions_saved
-        # What cannot be folded is saved as None: rows are made of facts, not of an earlier poll's.
-        if folded := [(key, states.get(key)) for key in small if key in saved]:
-            await reading.save(conn, folded)
-        # failpoint fold.states_saved
-        _tell_failed(reading, {key: why for key, why in failed.items() if key in saved})
-        if left := sorted(large & saved):
-            log.warning("entities_large", house=reading.house, count=len(left))
-            await conn.execute(
-                SQL.queue_large, *_key_columns(left), timedelta(seconds=LARGE_SECONDS)
-            )
+        gathered = await _gather(conn, small, fresh)
+        saved: set[EntityKey] = set()
+        waiting = iter(pending)
+        while folded := await _fold(conn, reading, waiting, gathered):
+            saved |= await _save(conn, reading, folded, seen, records, large)
         pending = [key for key in pending if key not in saved]
         if not pending:
             return
@@ -326,18 +278,21 @@ async def _fold_slice(
     raise asyncpg.SerializationError(f"{len(pending)} entities stayed contested")
 
 
-async def _fold(
-    conn: Connection, reading: Reading, seen: Mapping[EntityKey, _Version], fresh: Fresh
-) -> tuple[dict[EntityKey, Any], dict[EntityKey, Failure]]:
-    """Fold entities against the directory that their facts name, locked in share until the end.
+class _Gathered(NamedTuple):
+    """What entities are folded from: their facts, or why these cannot be read."""
+
+    facts: Mapping[EntityKey, Sequence[Fact] | Failure]
+    timelines: Timelines
+
+
+async def _gather(conn: Connection, seen: Mapping[EntityKey, _Version], fresh: Fresh) -> _Gathered:
+    """Read entities' facts and the directory that they name, locked in share until the end.
 
     One that has no row yet has no other facts than the fresh ones: rows and facts are committed
     together, and where somebody is quicker than we, our version is not the one he left.
     """
-    if not seen:
-        return {}, {}
-    there = await _load_rows(conn, [key for key, version in seen.items() if version.row_version])
-    read, failed = await _read_facts(conn, there, fresh)
+    there = await load_rows(conn, [key for key, version in seen.items() if version.row_version])
+    read, failed = await read_facts(conn, there, fresh)
     facts = {
         key: read[key] if key in there else list(fresh[key].values())
         for key in seen
@@ -345,20 +300,65 @@ async def _fold(
     }
     timelines = await share_timelines(conn, facts)
     # failpoint fold.timelines_locked
-    states: dict[EntityKey, Any] = {}
+    return _Gathered({**facts, **failed}, timelines)
+
+
+async def _fold(
+    conn: Connection, reading: Reading, waiting: Iterator[EntityKey], gathered: _Gathered
+) -> dict[EntityKey, Any]:
+    """Fold the next entities, as many as come to some thousand parts; none when none waits.
+
+    Returns the state of each, a Failure where it cannot be folded, and None too where nothing was
+    gathered. An entity is cheap to send and may have hundreds of parts: what is held, and written
+    without a turn for others, is bounded by these.
+    """
+    folded: dict[EntityKey, Any] = {}
+    parts = 0
     pulse = Pulse(conn)
-    for key, found in facts.items():
-        work = partial(attempt, partial(_state, reading, key, found, timelines))
-        state = await pulse.run(work, len(found))
-        if isinstance(state, Failure):
-            failed[key] = state
-        else:
-            states[key] = state
-    return states, failed
+    for key in waiting:
+        found = gathered.facts.get(key)
+        state: Any = found
+        if found is not None and not isinstance(found, Failure):
+            work = partial(attempt, partial(_state, reading, key, found, gathered.timelines))
+            state = await pulse.run(work, len(found))
+            if state is not None and not isinstance(state, Failure):
+                parts += reading.parts(state)
+        folded[key] = state
+        if parts >= PARTS_MAX:
+            break
+    return folded
 
 
 def _state(reading: Reading, key: EntityKey, found: Sequence[Fact], timelines: Timelines) -> Any:
     return reading.fold(key, found, timelines.directory(key, found))
+
+
+async def _save(
+    conn: Connection,
+    reading: Reading,
+    folded: Mapping[EntityKey, Any],
+    seen: Mapping[EntityKey, _Version],
+    records: Mapping[EntityKey, int],
+    large: set[EntityKey],
+) -> set[EntityKey]:
+    """Save entities whose version is still the one that was read, and say which these are."""
+    failed = {key: state for key, state in folded.items() if isinstance(state, Failure)}
+    counts = {key: records[key] for key in folded}
+    saved = await _save_versions(conn, seen, counts, failed, large & folded.keys())
+    # failpoint fold.versions_saved
+    # What cannot be folded is saved as None: rows are made of facts, not of an earlier poll's.
+    if states := [
+        (key, None if key in failed else state)
+        for key, state in folded.items()
+        if key in saved and key not in large
+    ]:
+        await reading.save(conn, states)
+    # failpoint fold.states_saved
+    _tell_failed(reading, {key: why for key, why in failed.items() if key in saved})
+    if left := sorted(large & saved):
+        log.warning("entities_large", house=reading.house, count=len(left))
+        await conn.execute(SQL.queue_large, *key_columns(left), timedelta(seconds=LARGE_SECONDS))
+    return saved
 
 
 async def _save_versions(
@@ -373,7 +373,7 @@ async def _save_versions(
     reasons |= {key: seen[key].failed for key in large}
     rows = await conn.fetch(
         SQL.save_entities,
-        *_key_columns(records),
+        *key_columns(records),
         [seen[key].row_version for key in records],
         list(records.values()),
         [reasons.get(key) for key in records],
@@ -491,8 +491,3 @@ async def rebuild(conn: Connection) -> None:
     async with conn.transaction():
         await conn.execute(SQL.lock_log)
         await conn.execute(SQL.truncate_derived)
-
-
-def _key_columns(keys: Iterable[EntityKey]) -> tuple[list[str], list[str], list[str]]:
-    found = list(keys)
-    return [k.firm_id for k in found], [k.kind for k in found], [k.entity_id for k in found]

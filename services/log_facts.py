@@ -1,23 +1,38 @@
-"""A poll's facts behind the fence: records are read while Postgres writes those read before."""
+"""Facts: a poll's are written behind the fence, and an entity's are read again to fold it."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import asyncpg
 from aiokafka import ConsumerRecord
 
-from schemas.facts import Fact
+from schemas.events import EntityKey
+from schemas.facts import Fact, Position
 from schemas.fields import Kind
+from services.failures import Failure, attempt
 from services.log_applying import Batch, Fenced
-from services.log_records import FactRow, Parked, fact_row, parked_row, read_record
+from services.log_records import (
+    FactRow,
+    Parked,
+    fact_of_row,
+    fact_row,
+    key_of,
+    parked_row,
+    read_record,
+)
 from services.postgres import Connection
+from services.pulse import Pulse
 from services.sql import queries
 
 YIELD_EVERY: Final = 100
 WRITE_RECORDS: Final = 500  # are written while the next are read
 SQL = queries(Path(__file__).with_name("folding.sql"))
+
+Fresh = Mapping[EntityKey, Mapping[Position, Fact]]  # what a transaction has added to entities
 
 
 async def advance(conn: Connection, batches: Sequence[Batch]) -> None:
@@ -78,6 +93,58 @@ async def _read(kinds: Collection[Kind], records: Iterable[ConsumerRecord]) -> _
 async def _insert_facts(conn: Connection, rows: Sequence[FactRow]) -> None:
     if rows:
         await conn.execute(SQL.insert_facts, *columns(rows))
+
+
+async def load_facts(conn: Connection, keys: Iterable[EntityKey]) -> dict[EntityKey, list[Fact]]:
+    """Load all facts of some entities, in no particular order.
+
+    Every entity asked for is in the answer. Raises pydantic's ValidationError for a stored record
+    that today's models refuse.
+    """
+    rows = await load_rows(conn, keys)
+    return {key: [fact_of_row(row) for row in found] for key, found in rows.items()}
+
+
+async def load_rows(
+    conn: Connection, keys: Iterable[EntityKey]
+) -> dict[EntityKey, list[asyncpg.Record]]:
+    """Load the rows of all facts of some entities, each of which is in the answer."""
+    rows: dict[EntityKey, list[asyncpg.Record]] = {key: [] for key in sorted(keys)}
+    if not rows:
+        return rows
+    for row in await conn.fetch(SQL.load_facts, *key_columns(rows)):
+        rows[key_of(row)].append(row)
+    return rows
+
+
+async def read_facts(
+    conn: Connection, rows: Mapping[EntityKey, Sequence[asyncpg.Record]], fresh: Fresh
+) -> tuple[dict[EntityKey, list[Fact]], dict[EntityKey, Failure]]:
+    """Read stored facts entity by entity: one that cannot be read again fails alone."""
+    facts: dict[EntityKey, list[Fact]] = {}
+    failed: dict[EntityKey, Failure] = {}
+    pulse = Pulse(conn)
+    for key, found in rows.items():
+        work = partial(attempt, partial(_facts, found, fresh.get(key, {})))
+        read = await pulse.run(work, len(found))
+        if isinstance(read, Failure):
+            failed[key] = read
+        else:
+            facts[key] = read
+    return facts, failed
+
+
+def _facts(rows: Sequence[asyncpg.Record], fresh: Mapping[Position, Fact]) -> list[Fact]:
+    return [
+        fresh.get(Position(row["topic"], row["partition"], row["offset"])) or fact_of_row(row)
+        for row in rows
+    ]
+
+
+def key_columns(keys: Iterable[EntityKey]) -> tuple[list[str], list[str], list[str]]:
+    """Turn entities into the arrays that a statement takes."""
+    found = list(keys)
+    return [k.firm_id for k in found], [k.kind for k in found], [k.entity_id for k in found]
 
 
 def columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from services.postgres import Connection
 
 SILENT_SECONDS: Final = 0.5  # a quarter of what Postgres bears
-TURN_RECORDS: Final = 200
+TURN_SECONDS: Final = 0.01  # for so long at most the loop waits, but for one piece of work
 LARGE_RECORDS: Final = 1_000
 Value = TypeVar("Value")
 
@@ -22,8 +22,7 @@ class Pulse:
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._loop = asyncio.get_running_loop()
-        self._heard_at = self._loop.time()
-        self._records = 0
+        self._heard_at = self._turned_at = self._loop.time()
 
     async def run(self, work: Callable[[], Value], records: int) -> Value:
         """Do a pure piece of work; `records` says how large it is, a large one goes to a thread."""
@@ -32,13 +31,12 @@ class Pulse:
             while not (await asyncio.wait({doing}, timeout=SILENT_SECONDS))[0]:
                 await self._speak()
             return doing.result()
-        self._records += records
-        is_silent = self._loop.time() - self._heard_at > SILENT_SECONDS
-        if self._records >= TURN_RECORDS or is_silent:
-            self._records = 0
+        now = self._loop.time()
+        if now - self._turned_at > TURN_SECONDS:
             await asyncio.sleep(0)
-            if is_silent:
+            if now - self._heard_at > SILENT_SECONDS:
                 await self._speak()
+            self._turned_at = self._loop.time()
         return work()
 
     async def _speak(self) -> None:

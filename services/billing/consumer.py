@@ -27,4 +27,8 @@ async def save(conn: Connection, saved: Sequence[tuple[EntityKey, Any]]) -> None
     await save_entries(conn, saved)
 
 
-READING = Reading("billing", ("directory", "time-events"), frozenset({"entry"}), fold, save)
+def _parts(book: BookEntry) -> int:
+    return len(book.segments)
+
+
+READING = Reading("billing", ("directory", "time-events"), frozenset({"entry"}), fold, save, _parts)

@@ -45,10 +45,15 @@ async def save(conn: Connection, saved: Sequence[tuple[EntityKey, Any]]) -> None
         await write(conn, [(key, state) for key, state in saved if key.kind == kind])
 
 
+def _parts(state: Any) -> int:
+    return len(state.segments) if isinstance(state, PlacedEntry) else 1
+
+
 READING = Reading(
     "metrics",
     ("directory", "task-events", "time-events"),
     frozenset({"task", "escalation", "entry"}),
     fold,
     save,
+    _parts,
 )

@@ -19,6 +19,7 @@ from services.consuming import Applying
 from services.directories import load_directory
 from services.folding import apply, caught_up, drain_refolds, load_facts, place, rebuild
 from services.log_applying import Batch, Discontinuity, Fenced, LogState, digest_of
+from services.log_facts import load_rows
 from services.log_records import fact_row, read_record
 from services.postgres import STORE_ERRORS, connect, role_url
 from tests.log import (
@@ -566,14 +567,13 @@ async def test_a_slice_of_the_queue_ends_where_its_records_are_many(tally_house,
 async def test_facts_are_held_a_slice_at_a_time(tally_house, log, monkeypatch):
     monkeypatch.setattr(folding, "SLICE_RECORDS_MAX", 10)
     loads = []
-    load = folding._load_rows
 
     async def counting(conn, keys):
-        rows = await load(conn, keys)
+        rows = await load_rows(conn, keys)
         loads.append(sum(map(len, rows.values())))
         return rows
 
-    monkeypatch.setattr(folding, "_load_rows", counting)
+    monkeypatch.setattr(folding, "load_rows", counting)
     bodies = [entry(f"n-{n % 8}", 5, event_id=f"e-{n}") for n in range(40)]
     await log.apply(*bodies[:8])
     assert sum(loads) == 0  # what is new needs no reading back

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from services.postgres import connect
-from services.pulse import LARGE_RECORDS, SILENT_SECONDS, TURN_RECORDS, Pulse
+from services.pulse import LARGE_RECORDS, SILENT_SECONDS, TURN_SECONDS, Pulse
 
 TOO_LONG_SECONDS = 2.4  # Postgres bears two seconds of silence
 
@@ -56,12 +56,29 @@ async def test_many_short_pieces_keep_their_transaction_and_leave_the_loop_its_t
     beside = asyncio.create_task(others())
     async with conn.transaction():
         pulse = Pulse(conn)
-        pieces = int(TOO_LONG_SECONDS / 0.01)
+        pieces = int(TOO_LONG_SECONDS / TURN_SECONDS)
         for _ in range(pieces):
-            await pulse.run(lambda: time.sleep(0.01), TURN_RECORDS // 2)
+            await pulse.run(lambda: time.sleep(TURN_SECONDS), 1)
         assert await conn.fetchval("select 1") == 1
     beside.cancel()
     assert turns >= pieces // 2
+
+
+async def test_few_records_that_take_long_leave_the_loop_its_turns(conn):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    pulse = Pulse(conn)
+    for _ in range(20):
+        await pulse.run(lambda: time.sleep(2 * TURN_SECONDS), 1)
+    beside.cancel()
+    assert turns >= 19
 
 
 async def test_what_the_work_raises_is_raised(conn):
