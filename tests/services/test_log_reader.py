@@ -218,7 +218,7 @@ async def test_a_silent_client_is_replaced_and_nothing_is_lost(
         await until(lambda: readers and len(readers[0]._placed) == 3)
         fetcher = readers[0].consumer._fetcher
         fetcher._fetch_task.cancel()
-        await asyncio.wait(fetcher._pending_tasks)
+        await asyncio.wait({fetcher._fetch_task, *fetcher._pending_tasks})
         await put(settings, [entry("a", 30)])
         await tally_house.settle()
     assert len(readers) == 2
