@@ -68,14 +68,17 @@ select entity_id from entity where firm_id = $1 and kind = 'entry' and failed is
 
 -- name: load_firms_of_assistants
 -- Other firms where some assistants are placed, and those with a placement that a cut may show
--- otherwise than it is now.
+-- otherwise than it is now: only facts beyond it are looked at, which `offset 0` keeps the planner to.
 select firm_id from placement where state ->> 'assistant_id' = any($1::text[]) and firm_id <> $2
 union
-select f.firm_id from fact f
+select f.firm_id from consumer_offset o
 left join unnest($3::text[], $4::int[], $5::bigint[]) c (topic, partition, "end")
-  on c.topic = f.topic and c.partition = f.partition
-where f.type = 'turnsheet.placement.started.v1' and f.firm_id <> $2
-  and f."offset" >= coalesce(c."end", 0)
+  using (topic, partition)
+cross join lateral (
+    select g.firm_id from fact g
+    where g.topic = o.topic and g.partition = o.partition and g."offset" >= coalesce(c."end", 0)
+      and g.type = 'turnsheet.placement.started.v1' offset 0) f
+where f.firm_id <> $2
 order by firm_id;
 
 -- name: load_coverage
