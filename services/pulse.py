@@ -27,10 +27,7 @@ class Pulse:
     async def run(self, work: Callable[[], Value], records: int) -> Value:
         """Do a pure piece of work; `records` says how large it is, a large one goes to a thread."""
         if records > LARGE_RECORDS:
-            doing = asyncio.ensure_future(asyncio.to_thread(work))
-            while not (await asyncio.wait({doing}, timeout=SILENT_SECONDS))[0]:
-                await self._speak()
-            return doing.result()
+            return await self.aside(work)
         now = self._loop.time()
         if now - self._turned_at > TURN_SECONDS:
             await asyncio.sleep(0)
@@ -38,6 +35,13 @@ class Pulse:
                 await self._speak()
             self._turned_at = self._loop.time()
         return work()
+
+    async def aside(self, work: Callable[[], Value]) -> Value:
+        """Do a pure piece of work in a thread: meanwhile the loop serves, and reads the log."""
+        doing = asyncio.ensure_future(asyncio.to_thread(work))
+        while not (await asyncio.wait({doing}, timeout=SILENT_SECONDS))[0]:
+            await self._speak()
+        return doing.result()
 
     async def _speak(self) -> None:
         await self._conn.execute("select 1")

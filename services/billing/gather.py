@@ -1,9 +1,11 @@
 """Gathering: everything about one firm inside a run's cut, read in one snapshot."""
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
+
+import asyncpg
 
 from schemas.directory import Directory, Firm, Placement, fold_firm, fold_placement
 from schemas.entries import fold_entry
@@ -20,9 +22,11 @@ from services.billing.reused import sharing_an_id
 from services.directories import load_directory
 from services.failures import Failure, attempt
 from services.folding import load_facts
+from services.log_records import fact_of_row
 from services.postgres import Connection
+from services.pulse import Pulse
 
-SPLITTING_KINDS = {"firm", "placement"}
+FACTS_MAX = 5_000  # held at once, while entries are folded again
 
 
 class UnknownFirm(LookupError):
@@ -56,23 +60,32 @@ async def gather(
         other_spans=tuple(other_spans),
         other_days=other_days,
     )
+    late = await _fold_late(conn, firm_id, cut, outside, directory)
     reused = await _reused(conn, firm_id, cut)
-    if _is_moved(outside):
-        entries = await store.load_entries(conn, firm_id)
-        inside = await _as_cut(conn, entries, cut, outside, directory, reused)
-        return replace(books, entries=tuple(inside.values())), unsifted(books)
-    late = await _fold_late(conn, cut, outside, directory)
+    if outside.directory:
+        sifted, wanted = unsifted(books), await store.list_entries(conn, firm_id)
+    else:
+        sifted = await _sift(conn, books, late, reused)
+        wanted = set(sifted.judged)
+    entries = await _as_cut(conn, firm_id, wanted, late, directory, again=outside.directory)
+    marked = (replace(book, id_reused=book.entry_id in reused) for book in entries.values())
+    return replace(books, entries=tuple(marked)), sifted
+
+
+async def _sift(
+    conn: Connection, books: FirmBooks, late: Mapping[str, BookEntry], reused: Collection[str]
+) -> Sifted:
+    """Tell plain entries from those to be judged; of `late` ones the cut shows what is told."""
+    firm_id = books.firm.firm_id
     outlines = await store.load_outlines(conn, firm_id)
+    unsure = {*reused, *(await store.load_failed(conn, firm_id) - late.keys())}
     for entry_id, book in late.items():
         outlines.pop(entry_id, None)
         if (known := outline(book)) is not None:
             outlines[entry_id] = known
-    unsure = {*late, *reused, *await store.load_failed(conn, firm_id)}
-    # In a thread: the loop also serves, and reads the log.
-    sifted = await asyncio.to_thread(sift, books, list(outlines.values()), unsure)
-    entries = await store.load_entries(conn, firm_id, sifted.judged) | late
-    marked = (replace(book, id_reused=book.entry_id in reused) for book in entries.values())
-    return replace(books, entries=tuple(marked)), sifted
+        if book.failed:
+            unsure.add(entry_id)
+    return await Pulse(conn).aside(partial(sift, books, list(outlines.values()), unsure))
 
 
 async def _settled(
@@ -113,8 +126,11 @@ async def _elsewhere(
         }
         if other.firm is None or not shared_placements:
             continue
-        entries = await store.load_entries_of_placements(conn, other_id, shared_placements)
-        inside = await _as_cut(conn, entries, cut, outside, other, ())
+        late = await _fold_late(conn, other_id, cut, outside, other)
+        wanted = await store.list_entries_of_placements(conn, other_id, shared_placements)
+        inside = await _as_cut(
+            conn, other_id, wanted | late.keys(), late, other, again=outside.directory
+        )
         shared = [
             book
             for book in inside.values()
@@ -137,10 +153,10 @@ async def _reference(
 
 
 async def _directory_inside(
-    conn: Connection, firm_id: str, cut: Cut, outside: Sequence[EntityKey]
+    conn: Connection, firm_id: str, cut: Cut, outside: store.Outside
 ) -> Directory:
     """Read a firm's directory as the cut shows it."""
-    if _is_moved(outside):
+    if outside.directory:
         return _fold_directory(await _load_directory_facts(conn, firm_id), cut)
     return await load_directory(conn, firm_id)
 
@@ -151,53 +167,74 @@ async def _reused(conn: Connection, firm_id: str, cut: Cut) -> frozenset[str]:
     return sharing_an_id(await load_facts(conn, sharing), cut) if sharing else frozenset()
 
 
-def _is_moved(outside: Sequence[EntityKey]) -> bool:
-    """Say whether the directory is not as the cut shows it: then all entries are split again."""
-    return any(key.kind in SPLITTING_KINDS for key in outside)
-
-
 async def _as_cut(
     conn: Connection,
-    entries: dict[str, BookEntry],
-    cut: Cut,
-    outside: Sequence[EntityKey],
+    firm_id: str,
+    wanted: Collection[str],
+    late: Mapping[str, BookEntry],
     directory: Directory,
-    reused: Collection[str],
+    *,
+    again: bool,
 ) -> dict[str, BookEntry]:
-    """Turn a firm's entries into what the cut shows, split by its directory inside the cut.
+    """Read some of a firm's entries as the cut shows them, the late ones as they were folded.
 
-    With them come all that have facts beyond the cut.
+    `again`: they are split again, for the directory inside the cut is another than today's.
     """
-    late = await _fold_late(conn, cut, outside, directory)
-    moved = _is_moved(outside)
+    stored = await store.load_entries(conn, firm_id, [name for name in wanted if name not in late])
+    if again:
+        stored = await Pulse(conn).aside(partial(_split_again, stored, directory))
+    return stored | {name: late[name] for name in wanted if name in late}
+
+
+def _split_again(books: Mapping[str, BookEntry], directory: Directory) -> dict[str, BookEntry]:
     return {
-        entry_id: BookEntry(
-            entry_id,
-            book.entry,
-            split(book.entry, directory) if moved and book.entry else book.segments,
-            book.failed,
-            entry_id in reused,
-        )
-        for entry_id, book in (entries | late).items()
+        name: replace(book, segments=split(book.entry, directory)) if book.entry else book
+        for name, book in books.items()
     }
 
 
 async def _fold_late(
-    conn: Connection, cut: Cut, outside: Sequence[EntityKey], directory: Directory
+    conn: Connection, firm_id: str, cut: Cut, outside: store.Outside, directory: Directory
 ) -> dict[str, BookEntry]:
-    """Fold again, from the facts inside a cut, the entries that have facts beyond it."""
-    late = [key for key in outside if key.kind == "entry"]
-    if not late:
-        return {}
-    facts = await load_facts(conn, late)
-    return {key.entity_id: _fold(key, facts.get(key, ()), cut, directory) for key in late}
+    """Fold again, from the facts inside a cut, the entries that do not stand as it shows them.
+
+    Of one without such facts, as all that came since have none, nothing stands.
+    """
+    late = {entry_id: BookEntry(entry_id, None) for entry_id in outside.entries}
+    pulse = Pulse(conn)
+    for entry_ids in _slices(outside.entries):
+        rows = await store.load_facts_inside(conn, firm_id, entry_ids, cut)
+        late |= await pulse.aside(partial(_fold_all, rows, directory))
+    return late
 
 
-def _fold(key: EntityKey, facts: Sequence[Fact], cut: Cut, directory: Directory) -> BookEntry:
-    entry = attempt(lambda: fold_entry(facts, cut))
+def _slices(facts: Mapping[str, int]) -> Iterator[list[str]]:
+    """Part the entries that have facts where those to be held at once would be too many."""
+    some: list[str] = []
+    held = 0
+    for entry_id, count in facts.items():
+        if count == 0:
+            continue
+        if some and held + count > FACTS_MAX:
+            yield some
+            some, held = [], 0
+        some.append(entry_id)
+        held += count
+    if some:
+        yield some
+
+
+def _fold_all(
+    rows: Mapping[str, Sequence[asyncpg.Record]], directory: Directory
+) -> dict[str, BookEntry]:
+    return {entry_id: _fold(entry_id, found, directory) for entry_id, found in rows.items()}
+
+
+def _fold(entry_id: str, rows: Sequence[asyncpg.Record], directory: Directory) -> BookEntry:
+    entry = attempt(lambda: fold_entry(map(fact_of_row, rows)))
     if isinstance(entry, Failure):
-        return BookEntry(key.entity_id, None, failed=True)
-    return BookEntry(key.entity_id, entry, split(entry, directory) if entry else ())
+        return BookEntry(entry_id, None, failed=True)
+    return BookEntry(entry_id, entry, split(entry, directory) if entry else ())
 
 
 async def _load_directory_facts(conn: Connection, firm_id: str) -> Mapping[EntityKey, list[Fact]]:

@@ -20,25 +20,19 @@ delete from entry e using unnest($1::text[], $2::text[]) u (firm_id, entry_id)
 where e.firm_id = u.firm_id and e.entry_id = u.entry_id;
 
 -- name: load_entries
--- A firm's entries as folded of all that has come, and those whose fold failed.
-select e.entity_id as entry_id, e.failed, b.state, b.segments
-from entity e left join entry b on b.firm_id = e.firm_id and b.entry_id = e.entity_id
-where e.firm_id = $1 and e.kind = 'entry'
-order by e.entity_id;
-
--- name: load_some_entries
--- Some of a firm's entries, in the same way.
+-- Some of a firm's entries as folded of all that has come, and those whose fold failed.
 select e.entity_id as entry_id, e.failed, b.state, b.segments
 from entity e left join entry b on b.firm_id = e.firm_id and b.entry_id = e.entity_id
 where e.firm_id = $1 and e.kind = 'entry' and e.entity_id = any($2::text[])
 order by e.entity_id;
 
--- name: load_entries_of_placements
--- A firm's entries of some placements, in the same way, but for those of which nothing stands.
-select e.entity_id as entry_id, e.failed, b.state, b.segments
-from entry b join entity e on e.firm_id = b.firm_id and e.kind = 'entry' and e.entity_id = b.entry_id
-where b.firm_id = $1 and b.placement_id = any($2::text[])
-order by b.entry_id;
+-- name: list_entries
+-- A firm's entries, also those of which nothing stands.
+select entity_id from entity where firm_id = $1 and kind = 'entry';
+
+-- name: list_entries_of_placements
+-- A firm's entries of some placements, but for those of which nothing stands.
+select entry_id from entry where firm_id = $1 and placement_id = any($2::text[]);
 
 -- name: load_outlines
 -- A firm's entries from afar, as columns of an outline.
@@ -92,16 +86,36 @@ left join consumer_offset o using (topic, partition);
 
 -- name: load_outside_cut
 -- Entities of a firm that do not stand as a cut shows them: one with a fact that it does not see,
--- and one that waits to be folded again. Facts lie in no partition that has no offset here.
-select f.kind, f.entity_id from consumer_offset o
-left join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
-  using (topic, partition)
-join fact f on f.firm_id = $1 and f.topic = o.topic and f.partition = o.partition
-  and f."offset" >= coalesce(c."end", 0)
-union
-select kind, entity_id from fact where firm_id = $1 and kind = 'entry' and event_time > $5
-union
-select kind, entity_id from refold where firm_id = $1;
+-- and one that waits to be folded again; each with how many of its facts the cut shows. Facts lie in
+-- no partition that has no offset here.
+with outside as (
+    select f.kind, f.entity_id from consumer_offset o
+    left join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
+      using (topic, partition)
+    join fact f on f.firm_id = $1 and f.topic = o.topic and f.partition = o.partition
+      and f."offset" >= coalesce(c."end", 0)
+    union
+    select kind, entity_id from fact where firm_id = $1 and kind = 'entry' and event_time > $5
+    union
+    select kind, entity_id from refold where firm_id = $1
+)
+select o.kind, o.entity_id, inside.facts from outside o
+cross join lateral (
+    select count(*) as facts from fact f
+    join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
+      on c.topic = f.topic and c.partition = f.partition and f."offset" < c."end"
+    where f.firm_id = $1 and f.kind = o.kind and f.entity_id = o.entity_id
+      and f.event_time <= $5) inside;
+
+-- name: load_facts_inside
+-- The facts of some of a firm's entries that a cut shows.
+select f.firm_id, f.kind, f.entity_id, f.topic, f.partition, f."offset", f.type, f.received_at,
+       f.principal, f.content_hash, f.body
+from unnest($6::text[]) u (entity_id)
+join fact f on f.firm_id = $1 and f.kind = 'entry' and f.entity_id = u.entity_id
+join unnest($2::text[], $3::int[], $4::bigint[]) c (topic, partition, "end")
+  on c.topic = f.topic and c.partition = f.partition and f."offset" < c."end"
+where f.event_time <= $5;
 
 -- name: load_directory_keys
 -- The directory's entities of a firm.

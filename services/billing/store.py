@@ -1,9 +1,10 @@
 """All SQL of billing, one function a statement: rows in and out as the values of `books`."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -20,10 +21,13 @@ from services.billing.books import BookEntry, Document, Draft, Increment, Issued
 from services.billing.invoices import content, issued_lines, read_document
 from services.billing.outlines import Outline, outline
 from services.postgres import Connection
+from services.pulse import Pulse
 from services.sql import queries
 from services.states import hash_states
 
 SQL = queries(Path(__file__).with_name("queries.sql"))
+ENTRIES_MAX = 2_000  # read in one piece
+SPLITTING_KINDS = {"firm", "placement"}
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
 _SEGMENTS: TypeAdapter[tuple[Segment, ...]] = TypeAdapter(tuple[Segment, ...])
 
@@ -65,23 +69,29 @@ async def save_entries(
 
 
 async def load_entries(
-    conn: Connection, firm_id: str, entry_ids: Collection[str] | None = None
+    conn: Connection, firm_id: str, entry_ids: Collection[str]
 ) -> dict[str, BookEntry]:
-    """Load a firm's entries, or some, as folded of all that has come, by id."""
-    rows = (
-        await conn.fetch(SQL.load_entries, firm_id)
-        if entry_ids is None
-        else await conn.fetch(SQL.load_some_entries, firm_id, sorted(entry_ids))
-    )
-    return {row["entry_id"]: _book(*row.values()) for row in rows}
+    """Load some of a firm's entries as folded of all that has come, by id."""
+    books: dict[str, BookEntry] = {}
+    wanted, pulse = sorted(entry_ids), Pulse(conn)
+    for start in range(0, len(wanted), ENTRIES_MAX):
+        some = wanted[start : start + ENTRIES_MAX]
+        rows = await conn.fetch(SQL.load_entries, firm_id, some)
+        books |= await pulse.aside(partial(_books, rows))
+    return books
 
 
-async def load_entries_of_placements(
+async def list_entries(conn: Connection, firm_id: str) -> set[str]:
+    """List the ids of a firm's entries."""
+    return {row["entity_id"] for row in await conn.fetch(SQL.list_entries, firm_id)}
+
+
+async def list_entries_of_placements(
     conn: Connection, firm_id: str, placement_ids: Collection[str]
-) -> dict[str, BookEntry]:
-    """Load a firm's entries of some placements, those of which something stands, by id."""
-    rows = await conn.fetch(SQL.load_entries_of_placements, firm_id, sorted(placement_ids))
-    return {row["entry_id"]: _book(*row.values()) for row in rows}
+) -> set[str]:
+    """List the ids of a firm's entries of some placements, those of which something stands."""
+    rows = await conn.fetch(SQL.list_entries_of_placements, firm_id, sorted(placement_ids))
+    return {row["entry_id"] for row in rows}
 
 
 async def load_outlines(conn: Connection, firm_id: str) -> dict[str, Outline]:
@@ -118,6 +128,10 @@ async def load_firms_of_assistants(
     return [row["firm_id"] for row in rows]
 
 
+def _books(rows: Iterable[asyncpg.Record]) -> dict[str, BookEntry]:
+    return {row["entry_id"]: _book(*row.values()) for row in rows}
+
+
 def _book(entry_id: str, failed: str | None, state: str | None, segments: str | None) -> BookEntry:
     if state is None or segments is None:
         return BookEntry(entry_id, None, failed=failed is not None)
@@ -145,10 +159,36 @@ async def load_coverage(
     return Coverage(row["reached"], row["same"])
 
 
-async def load_outside_cut(conn: Connection, firm_id: str, cut: Cut) -> list[EntityKey]:
-    """List a firm's entities that do not stand as the cut shows them."""
+class Outside(NamedTuple):
+    """What of a firm does not stand as a cut shows it.
+
+    directory  whether the firm or a placement of it does not
+    entries    by the id of each entry that does not, how many of its facts the cut shows
+    """
+
+    directory: bool
+    entries: dict[str, int]
+
+
+async def load_outside_cut(conn: Connection, firm_id: str, cut: Cut) -> Outside:
+    """Tell what of a firm does not stand as a cut shows it."""
     rows = await conn.fetch(SQL.load_outside_cut, firm_id, *_ends_columns(cut.ends), cut.instant)
-    return [EntityKey(firm_id, row["kind"], row["entity_id"]) for row in rows]
+    return Outside(
+        any(row["kind"] in SPLITTING_KINDS for row in rows),
+        {row["entity_id"]: row["facts"] for row in rows if row["kind"] == "entry"},
+    )
+
+
+async def load_facts_inside(
+    conn: Connection, firm_id: str, entry_ids: Collection[str], cut: Cut
+) -> dict[str, list[asyncpg.Record]]:
+    """Load the facts of some entries that a cut shows, for `fact_of_row`, by entry."""
+    found: dict[str, list[asyncpg.Record]] = {}
+    for row in await conn.fetch(
+        SQL.load_facts_inside, firm_id, *_ends_columns(cut.ends), cut.instant, sorted(entry_ids)
+    ):
+        found.setdefault(row["entity_id"], []).append(row)
+    return found
 
 
 def _ends_columns(

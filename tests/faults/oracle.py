@@ -109,8 +109,9 @@ async def _judge_effects(verdict: Verdict, billing: Connection) -> None:
     facts = await load_facts(billing, keys)
     for firm_id in sorted({key.firm_id for key in keys}):
         directory = await load_directory(billing, firm_id)
-        stored = await billing_store.load_entries(billing, firm_id)
-        for key in (key for key in keys if key.firm_id == firm_id):
+        own = [key for key in keys if key.firm_id == firm_id]
+        stored = await billing_store.load_entries(billing, firm_id, [key.entity_id for key in own])
+        for key in own:
             expected = fold(key, facts[key], directory)
             held = stored.get(key.entity_id)
             if (expected and expected.entry) != (held and held.entry):
