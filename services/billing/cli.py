@@ -15,7 +15,7 @@ POLL_SECONDS = 0.3
 SHOWN = 5
 UNDRAFTED = ("unknown_firm", "failed")
 REPLAYED = 10  # firms a call
-LISTED = 500  # entries a call
+LISTED = 500  # invoices or entries a call
 
 app = typer.Typer()
 bill = typer.Typer(no_args_is_help=True, help="Month runs and invoices.")
@@ -43,7 +43,27 @@ MEDIA = {"csv": "text/csv", "json": "application/json"}
 
 
 def _invoices(billing: Service, query: Mapping[str, str]) -> list[Any]:
-    found: list[Any] = billing.ask("GET", "/v1/invoices", query=query, has="invoices")["invoices"]
+    return list(_pages(billing, "/v1/invoices", {**query, "limit": str(LISTED)}, has="invoices"))
+
+
+def _pages(billing: Service, path: str, query: Mapping[str, str], *, has: str) -> Iterator[Any]:
+    """Ask for page after page of a list, and give the items of all."""
+    asked = dict(query)
+    while True:
+        page = billing.ask("GET", path, query=asked, has=has)
+        yield from page[has]
+        if page["next"] is None:
+            return
+        asked["cursor"] = page["next"]
+
+
+def _whole_run(billing: Service, run_id: str, **query: str) -> Any:
+    """Ask for a run with all of its firms, a page at a time."""
+    found = page = billing.ask("GET", f"/v1/runs/{run_id}", query=query, has="firms")
+    while (after := page["next"]) is not None:
+        page = billing.ask("GET", f"/v1/runs/{run_id}", query=query | {"after": after}, has="firms")
+        found["firms"] += page["firms"]
+    del found["next"]
     return found
 
 
@@ -92,7 +112,7 @@ def run(
 
 def _replay(billing: Service, run_id: str, firms: list[str] | None, *, as_json: bool) -> None:
     """Compare a past run with its replay, some firms a call, with a bar."""
-    found = billing.ask("GET", f"/v1/runs/{run_id}", query={"reports": "false"}, has="firms")
+    found = _whole_run(billing, run_id, reports="false")
     wanted = [item["firm_id"] for item in found["firms"] if not firms or item["firm_id"] in firms]
     if unknown := set(firms or ()) - set(wanted):
         raise CallRefused(f"not in this run: {', '.join(sorted(unknown))}")
@@ -127,14 +147,12 @@ def _follow(billing: Service, begun: Any) -> Any:
         task = shown.add_task("waiting until the log is applied", total=None)
         while found["state"] != "done":
             time.sleep(POLL_SECONDS)
-            found = billing.ask(
-                "GET", f"/v1/runs/{begun['run_id']}", query={"reports": "false"}, has="firms"
-            )
+            query = {"reports": "false", "limit": "1"}
+            found = billing.ask("GET", f"/v1/runs/{begun['run_id']}", query=query, has="firms")
             if found["state"] != "waiting":
-                done = sum(item["state"] == "done" for item in found["firms"])
-                total = len(found["firms"])
+                done, total = found["done_count"], found["firm_count"]
                 shown.update(task, description="drafting firms", total=total, completed=done)
-    return billing.ask("GET", f"/v1/runs/{begun['run_id']}", has="firms")
+    return _whole_run(billing, begun["run_id"])
 
 
 @bill.command()
@@ -383,18 +401,10 @@ def list_timesheet(
     as_json: AsJson = False,
 ) -> None:
     """List a firm's entries of some dates."""
-    entries = list(_entries(billing, firm, {"from": since, "to": until, "limit": str(LISTED)}))
+    query = {"from": since, "to": until, "limit": str(LISTED)}
+    entries = list(_pages(billing, f"/v1/firms/{firm}/timesheets", query, has="entries"))
     shown = tables.timesheet_table(entries) if entries else "no entries"
     show({"entries": entries}, [shown], as_json=as_json)
-
-
-def _entries(billing: Service, firm: str, query: dict[str, str]) -> Iterator[Any]:
-    while True:
-        page = billing.ask("GET", f"/v1/firms/{firm}/timesheets", query=query, has="entries")
-        yield from page["entries"]
-        if page["next"] is None:
-            return
-        query = {**query, "cursor": page["next"]}
 
 
 @timesheet.command("approve")

@@ -227,9 +227,13 @@ update run set listed = true where run_id = $1;
 select * from run where run_id = $1;
 
 -- name: load_run_firms
--- How far a run has come, with or without what it decided.
+-- Some firms of a run in the order of their ids, with or without what it decided.
 select firm_id, done, case when $2 then report end as report, invoice_id, attempts, trouble
-from run_firm where run_id = $1 order by firm_id;
+from run_firm where run_id = $1 and firm_id > $3 order by firm_id limit $4;
+
+-- name: count_run_firms
+-- How far a run has come.
+select count(*) as firms, count(*) filter (where done) as done from run_firm where run_id = $1;
 
 -- name: load_run_firms_after
 -- Some firms of a run with what it decided, in the order of their ids.
@@ -293,12 +297,15 @@ insert into invoice (firm_id, invoice_id, period, run_id, state, currency, total
 values ($1, $2, $3, $4, 'draft', $5, $6, $7, $8, $9);
 
 -- name: list_invoices
--- Invoices without their documents, the newest period first.
+-- A page of invoices without their documents, the newest period first, after a place; ids in the
+-- order of their bytes, as pages of several firms are merged. All but superseded ones, or the issued.
 select invoice_id, firm_id, period, state, number, currency, total_minor, run_id, sha256
 from invoice
 where ($1::date is null or period = $1) and ($2::text is null or firm_id = $2)
-  and state <> 'superseded'
-order by period desc, firm_id;
+  and (state = 'issued' or not $3 and state <> 'superseded')
+  and ($4::date is null or period < $4
+       or period = $4 and (firm_id collate "C", invoice_id collate "C") > ($5, $6))
+order by period desc, firm_id collate "C", invoice_id collate "C" limit $7;
 
 -- name: list_issuable
 -- Firms of a run, some at a time in the order of their ids, whose month is not settled and can be:

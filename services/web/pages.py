@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Sequence
+from datetime import date
 
 from aiohttp import web
 
@@ -24,6 +25,15 @@ def read_cursor(cursor: str, parts: int) -> tuple[str, ...]:
     except (ValueError, TypeError, RecursionError):
         pass
     raise bad_cursor()
+
+
+def read_dated(cursor: str, parts: int) -> tuple[date, tuple[str, ...]]:
+    """Read a cursor of so many parts, the first of them a date. Raises Problem 422."""
+    day, *others = read_cursor(cursor, parts)
+    try:
+        return date.fromisoformat(day), tuple(others)
+    except ValueError:
+        raise bad_cursor() from None
 
 
 def bad_cursor() -> Problem:

@@ -193,7 +193,7 @@ def fitting(tour: Tour, operation: Any) -> st.SearchStrategy[Case]:
         if "from" in (case.query or {}):
             period = draw(st.sampled_from(known["period"]))
             case.query = {**case.query, "from": f"{period}-01", "to": f"{period}-28"}
-            case.query.pop("cursor", None)
+        (case.query or {}).pop("cursor", None)
         if isinstance(case.body, dict):
             case.body = fitting_body(tour, draw, case.body)
         if operation.path == "/v1/events":

@@ -254,7 +254,7 @@ async def _run_and_issue(
             await asyncio.sleep(0.05)
     run = await billing.fetchrow(SQL.load_run, run_id)
     assert run is not None
-    for row in await billing.fetch(SQL.load_run_firms, run_id, True):
+    for row in await billing.fetch(SQL.load_run_firms, run_id, True, "", None):
         assert '"blocked": []' in row["report"], row["report"][:2000]
         async with office.transaction():
             if row["invoice_id"] is None:

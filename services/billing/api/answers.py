@@ -266,14 +266,20 @@ class RunsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RunAnswer:
-    """A month run, as far as it is."""
+    """A month run, as far as it is: how many firms it has, how many are done, and some of them.
+
+    `next` is the firm to go on after, null at the end.
+    """
 
     run_id: str
     state: RunState
     period: str
     dry_run: bool
     cut: CutAnswer
+    firm_count: int
+    done_count: int
     firms: tuple[RunFirm, ...]
+    next: str | None
 
 
 # Invoices
@@ -295,9 +301,10 @@ class InvoiceAnswer:
 
 @dataclass(frozen=True, slots=True)
 class InvoicesAnswer:
-    """Invoices."""
+    """Invoices, the newest month first; `next` is the next page's cursor."""
 
     invoices: tuple[InvoiceAnswer, ...]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

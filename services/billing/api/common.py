@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import asyncpg
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, StringConstraints
+from yarl import URL
 
 from schemas.instants import Day
 from schemas.money import amount_text, minor_digits
@@ -94,6 +95,13 @@ def invoice_out(row: asyncpg.Record) -> dict[str, Any]:
         "run_id": row["run_id"],
         "sha256": row["sha256"],
     }
+
+
+def next_firms(asked: URL, following: str | None) -> dict[str, str]:
+    """Give the header that names the call again for the firms after one, if there are more."""
+    if following is None:
+        return {}
+    return {"Link": f'<{asked.update_query(after=following)}>; rel="next"'}
 
 
 async def require_known(conn: Connection, firm_id: str) -> None:

@@ -9,7 +9,7 @@ import asyncpg
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.fields import Id
+from schemas.fields import Cursor, Id, PageSize
 from schemas.periods import Month
 from services.billing import issuing, store
 from services.billing.api.common import (
@@ -40,13 +40,16 @@ from services.web.http import (
     principal_of,
     query_of,
 )
+from services.web.pages import next_link, read_dated, write_cursor
 
 
 class InvoicesQuery(Body):
-    """Which invoices."""
+    """Which invoices, and which page of them."""
 
     period: MonthText | None = None
     firm_id: Id | None = None
+    limit: PageSize = 100
+    cursor: Cursor | None = None
 
 
 class InvoiceAddress(BaseModel):
@@ -79,19 +82,30 @@ async def _invoice(request: web.Request, action: str) -> AsyncIterator[tuple[Con
 
 
 async def list_invoices(request: web.Request) -> web.StreamResponse:
-    """List invoices; a firm sees its issued ones."""
+    """List invoices, the newest month first; a firm sees its issued ones."""
     asked, principal = query_of(request, InvoicesQuery), principal_of(request)
     period = Month.parse(asked.period).first_date if asked.period else None
+    place = (None, ("", "")) if asked.cursor is None else read_dated(asked.cursor, 3)
+    day, ids = place
+    wanted = period, asked.firm_id, not principal.sees_all_firms, day, *ids, asked.limit + 1
     if principal.sees_all_firms:
         async with office(request, "list_invoices") as conn:
-            rows = await conn.fetch(SQL.list_invoices, period, asked.firm_id)
+            rows = await conn.fetch(SQL.list_invoices, *wanted)
     else:
         rows = []
-        for firm_id in sorted(principal.firms):
+        for firm_id in principal.firms:
             async with firm_transaction(request.app[FIRM_POOL], firm_id, snapshot=True) as conn:
-                found = await conn.fetch(SQL.list_invoices, period, asked.firm_id)
-            rows += [row for row in found if row["state"] == "issued"]
-    return json_response(request, {"invoices": [invoice_out(row) for row in rows]})
+                rows += await conn.fetch(SQL.list_invoices, *wanted)
+        rows.sort(key=lambda row: (-row["period"].toordinal(), row["firm_id"], row["invoice_id"]))
+    page, following = rows[: asked.limit], None
+    if len(rows) > len(page):
+        last = page[-1]
+        following = write_cursor((last["period"].isoformat(), last["firm_id"], last["invoice_id"]))
+    return json_response(
+        request,
+        {"invoices": [invoice_out(row) for row in page], "next": following},
+        headers=next_link(request, following),
+    )
 
 
 async def get_invoice(request: web.Request) -> web.StreamResponse:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import asyncpg
 from aiohttp import web
 from pydantic import Field
+from yarl import URL
 
 from schemas.fields import Id
 from schemas.instants import instant_text
@@ -20,6 +21,7 @@ from services.billing.api.common import (
     MonthText,
     find,
     invoice_out,
+    next_firms,
     office,
     request_key,
 )
@@ -34,6 +36,7 @@ from services.web.http import (
     query_of,
 )
 
+SHOWN_MAX = 50  # firms a page: a report tells of every held hour
 REPLAYED_MAX = 50  # firms a call: an answer comes within its deadline
 ISSUED_MAX = 200
 
@@ -54,8 +57,10 @@ async def post_run(request: web.Request) -> web.StreamResponse:
             conn, request.app[SETTINGS], Month.parse(told.period), told.firm_ids,
             dry_run=told.dry_run, actor=principal_of(request).id, request_key=key,
         )  # fmt: skip
-        body = await _run_out(conn, run_id, reports=True)
-    return json_response(request, body, status=202, headers={"Location": f"/v1/runs/{run_id}"})
+        body = await _run_out(conn, run_id, RunQuery())
+    place = f"/v1/runs/{run_id}"
+    headers = {"Location": place} | next_firms(URL(place), body["next"])
+    return json_response(request, body, status=202, headers=headers)
 
 
 class RunsQuery(Body):
@@ -85,31 +90,38 @@ async def list_runs(request: web.Request) -> web.StreamResponse:
 
 
 class RunQuery(Body):
-    """With or without what the run decided: its reports tell of every held hour."""
+    """Which firms: those after one, some at a time, with or without what the run decided."""
 
     reports: bool = True
+    after: Id | None = None
+    limit: Annotated[int, Field(ge=1, le=SHOWN_MAX)] = SHOWN_MAX
 
 
 async def get_run(request: web.Request) -> web.StreamResponse:
-    """Show a run: its state, and what it decided about each firm."""
+    """Show a run: its state, and what it decided about its firms, some at a time."""
     asked = query_of(request, RunQuery)
     async with office(request, "read_run", request.match_info["run"]) as conn:
-        body = await _run_out(conn, request.match_info["run"], reports=asked.reports)
-    return json_response(request, body)
+        body = await _run_out(conn, request.match_info["run"], asked)
+    return json_response(request, body, headers=next_firms(request.rel_url, body["next"]))
 
 
-async def _run_out(conn: Connection, run_id: str, *, reports: bool) -> dict[str, Any]:
+async def _run_out(conn: Connection, run_id: str, asked: RunQuery) -> dict[str, Any]:
     run = await conn.fetchrow(SQL.load_run, run_id)
     if run is None:
         raise not_found()
-    firms = await conn.fetch(SQL.load_run_firms, run_id, reports)
-    done = sum(row["done"] for row in firms)
+    count, done = await _count(conn, run_id)
+    rows = await conn.fetch(
+        SQL.load_run_firms, run_id, asked.reports, asked.after or "", asked.limit + 1
+    )
+    firms = rows[: asked.limit]
     return {
         "run_id": run_id,
-        "state": _state(listed=run["listed"], done=done, count=len(firms)),
+        "state": _state(listed=run["listed"], done=done, count=count),
         "period": str(Month.of(run["period"])),
         "dry_run": run["dry_run"],
         "cut": {"instant": instant_text(run["instant"]), "ends": json.loads(run["ends"])},
+        "firm_count": count,
+        "done_count": done,
         "firms": [
             {
                 "firm_id": row["firm_id"],
@@ -121,7 +133,15 @@ async def _run_out(conn: Connection, run_id: str, *, reports: bool) -> dict[str,
             }
             for row in firms
         ],
+        "next": firms[-1]["firm_id"] if len(rows) > len(firms) else None,
     }
+
+
+async def _count(conn: Connection, run_id: str) -> tuple[int, int]:
+    """Count the firms of a run, and those that are done."""
+    row = await conn.fetchrow(SQL.count_run_firms, run_id)
+    assert row is not None
+    return row["firms"], row["done"]
 
 
 def _state(*, listed: bool, done: int, count: int) -> str:
@@ -146,12 +166,8 @@ async def replay_run(request: web.Request) -> web.StreamResponse:
             conn, run_id, after=asked.after or "", firm_id=asked.firm_id, limit=asked.limit
         )
     last = found[-1].firm_id if len(found) == asked.limit else None
-    headers = {}
-    if last is not None:
-        link = f"/v1/runs/{run_id}/replay?after={last}&limit={asked.limit}"
-        headers["Link"] = f'<{link}>; rel="next"'
     body = {"run_id": run_id, "firms": [asdict(one) for one in found], "next": last}
-    return json_response(request, body, headers=headers)
+    return json_response(request, body, headers=next_firms(request.rel_url, last))
 
 
 class IssueQuery(Body):
@@ -188,17 +204,13 @@ async def issue_run(request: web.Request) -> web.StreamResponse:
         except Problem as problem:  # one firm's books never stop the others
             refused.append({"firm_id": firm_id, "code": problem.code, "detail": problem.title})
     following = firms[-1]["firm_id"] if len(firms) == asked.limit else None
-    headers = {}
-    if following is not None:
-        link = f"/v1/runs/{run_id}/issue?after={following}&limit={asked.limit}"
-        headers["Link"] = f'<{link}>; rel="next"'
     body = {
         "issued": issued,
         "settled_without_document": settled,
         "refused": refused,
         "next": following,
     }
-    return json_response(request, body, headers=headers)
+    return json_response(request, body, headers=next_firms(request.rel_url, following))
 
 
 async def _issuable(conn: Connection, run_id: str) -> asyncpg.Record:
@@ -206,7 +218,7 @@ async def _issuable(conn: Connection, run_id: str) -> asyncpg.Record:
     run = await conn.fetchrow(SQL.load_run, run_id)
     if run is None:
         raise not_found()
-    firms = await conn.fetch(SQL.load_run_firms, run_id, False)
-    if run["dry_run"] or not run["listed"] or not all(row["done"] for row in firms):
+    count, done = await _count(conn, run_id)
+    if run["dry_run"] or _state(listed=run["listed"], done=done, count=count) != "done":
         raise Problem(409, "run_not_issuable", "A dry run, or one under way, issues nothing")
     return run

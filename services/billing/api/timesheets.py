@@ -24,7 +24,7 @@ from services.web.http import (
     principal_of,
     query_of,
 )
-from services.web.pages import bad_cursor, next_link, read_cursor, write_cursor
+from services.web.pages import next_link, read_dated, write_cursor
 
 
 class Pair(Body):
@@ -70,11 +70,12 @@ class TimesheetQuery(Body):
 async def get_timesheets(request: web.Request) -> web.StreamResponse:
     """Show a firm's entries of some service dates, with the version that an approval names."""
     firm_id, asked = request.match_info["firm"], query_of(request, TimesheetQuery)
-    after = (asked.from_, "") if asked.cursor is None else _read_place(asked.cursor)
+    place = (asked.from_, ("",)) if asked.cursor is None else read_dated(asked.cursor, 2)
+    since, (entry_id,) = place
     async with firm_view(request, firm_id, "read_timesheets") as conn:
         await require_known(conn, firm_id)
         rows = await store.list_timesheet(
-            conn, firm_id, asked.from_, asked.to, after, asked.limit + 1
+            conn, firm_id, asked.from_, asked.to, (since, entry_id), asked.limit + 1
         )
     page = rows[: asked.limit]
     following = None
@@ -86,15 +87,6 @@ async def get_timesheets(request: web.Request) -> web.StreamResponse:
         {"entries": entries, "next": following},
         headers=next_link(request, following),
     )
-
-
-def _read_place(cursor: str) -> tuple[date, str]:
-    """Read after which date and entry a page begins. Raises Problem 422."""
-    day, entry_id = read_cursor(cursor, 2)
-    try:
-        return date.fromisoformat(day), entry_id
-    except ValueError:
-        raise bad_cursor() from None
 
 
 async def approve_timesheets(request: web.Request) -> web.StreamResponse:
