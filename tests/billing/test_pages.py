@@ -118,3 +118,12 @@ async def test_the_terminal_lists_all_pages(billing: Billing, owner):
     await owner.execute(INVOICES)
     code, out, err = await billing.command("bill", "list", "--json")
     assert (code, len(json.loads(out)["invoices"]), err) == (0, 601, "")
+
+
+async def test_a_replay_of_one_firm_goes_on_to_no_other(billing: Billing):
+    await two_firms(billing)
+    path = f"/v1/runs/{(await billing.run('2026-07'))['run_id']}/replay"
+    found = await pages(billing, f"{path}?limit=1")
+    assert [firm["firm_id"] for page in found for firm in page["firms"]] == ["firm-1", "firm-2"]
+    (only,) = await pages(billing, f"{path}?limit=1&firm_id=firm-1")
+    assert [firm["firm_id"] for firm in only["firms"]] == ["firm-1"]

@@ -165,7 +165,8 @@ async def replay_run(request: web.Request) -> web.StreamResponse:
         found = await jobs.replay(
             conn, run_id, after=asked.after or "", firm_id=asked.firm_id, limit=asked.limit
         )
-    last = found[-1].firm_id if len(found) == asked.limit else None
+    is_whole = asked.firm_id is None
+    last = found[-1].firm_id if is_whole and len(found) == asked.limit else None
     body = {"run_id": run_id, "firms": [asdict(one) for one in found], "next": last}
     return json_response(request, body, headers=next_firms(request.rel_url, last))
 
