@@ -112,3 +112,15 @@ async def test_the_terminal_lists_all_pages(billing: Billing):
     code, out, err = await billing.command(*words)
     assert (code, err) == (0, "")
     assert ("e0000" in out, "e0500" in out, out.count("pl-1")) == (True, True, 501)
+
+
+async def test_an_approval_of_dates_names_a_quarter_at_most(billing: Billing):
+    await work(billing)
+    path = f"{PATH}/approve"
+    long = {"from_date": "2026-04-24", "to_date": "2026-08-01"}
+    refused = await billing.call("POST", path, long | {"to_date": "2026-08-02"}, status=422)
+    assert [one["code"] for one in refused["errors"]] == ["span_too_long"]
+    assert await billing.call("POST", path, long) == {"approved": 4}
+    whole = ("timesheet", "approve", "firm-1", "--from", "1970-01-01", "--to", "2199-12-31")
+    code, out, err = await billing.command(*whole)
+    assert (code, "approve 100 days at most" in out + err) == (2, True)

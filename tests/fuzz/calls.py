@@ -310,8 +310,8 @@ def meant(tour: Tour, operation: Any) -> Case:
     bodies: dict[str, Any] = {
         "PUT /v1/rate-cards": RATE,
         "PUT /v1/firms/{firm}/billing-terms": {"effective_month": "2020-01", "approval": "none"},
-        "POST /v1/firms/{firm}/timesheets/approve": {"from_date": "2026-01-01",
-                                                     "to_date": "2026-12-31"},
+        "POST /v1/firms/{firm}/timesheets/approve": {"from_date": f"{month}-01",
+                                                     "to_date": f"{month}-28"},
         "POST /v1/runs": {"period": known["period"][2], "dry_run": True},
         "POST /v1/runs/{run}/issue": {"invoice_date": "2026-01-05"},
         "POST /v1/invoices/{invoice}/issue": {"invoice_date": "2026-01-05"},

@@ -26,6 +26,8 @@ from services.web.http import (
 )
 from services.web.pages import next_link, read_dated, write_cursor
 
+DAYS_MAX = 100  # approved in one call, which names every entry on them
+
 
 class Pair(Body):
     """One version of an entry."""
@@ -43,11 +45,13 @@ class ApproveIn(Body):
 
     @model_validator(mode="after")
     def both_dates(self) -> "ApproveIn":
-        """Refuse one date without the other, and dates the wrong way round."""
+        """Refuse one date without the other, dates the wrong way round, and too many of them."""
         if (self.from_date is None) != (self.to_date is None):
             raise PydanticCustomError("date_missing", "give both from_date and to_date")
         if self.from_date and self.to_date and self.to_date < self.from_date:
             raise PydanticCustomError("date_order", "to_date must not be before from_date")
+        if self.from_date and self.to_date and (self.to_date - self.from_date).days >= DAYS_MAX:
+            raise PydanticCustomError("span_too_long", f"approve {DAYS_MAX} days at most")
         return self
 
 
