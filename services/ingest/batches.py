@@ -128,8 +128,14 @@ def _split_array(body: bytes) -> Iterator[bytes]:
         raise _broken()
     place = _after_blanks(text, place + 1)
     closed = text[place : place + 1] == "]"
+    all_sound = True
     while not closed:
-        end = _end_of_element(text, place)
+        end = _end_of_value(text, place) if all_sound else None
+        if end is None:
+            all_sound = False
+            end = _end_by_brackets(text, place)
+            # One that stands behind a broken one may be sound: then it ends where its value does.
+            end = place + (_end_of_value(text[place:end], 0) or end - place)
         yield text[place:end].encode()
         place = _after_blanks(text, end)
         mark = text[place : place + 1]
@@ -151,11 +157,15 @@ def _after_blanks(text: str, place: int) -> int:
     return found.end()
 
 
-def _end_of_element(text: str, start: int) -> int:
+def _end_of_value(text: str, start: int) -> int | None:
+    """Find the end of a value that a reader would take, or say None.
+
+    That takes as long as all the text before it is: the decoder's error counts its lines.
+    """
     try:
         return _DECODER.raw_decode(text, start)[1]
     except (ValueError, RecursionError):
-        return _end_by_brackets(text, start)
+        return None
 
 
 def _end_by_brackets(text: str, start: int) -> int:

@@ -1,6 +1,7 @@
 """Bodies of the four modes come apart into the sender's bytes, or fail as a whole."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -116,6 +117,31 @@ def test_an_array_is_cut_at_its_elements_even_where_one_is_unsound(body, items):
 )
 def test_an_array_that_is_framed_wrongly_fails_as_a_whole(body):
     assert code_of(BATCH, body) == "bad_json"
+
+
+@pytest.mark.parametrize("broken", [b"x", b'{"a":}'])
+def test_broken_elements_behind_a_long_one_take_no_long_time(broken):
+    body = b",".join([b'["%b"' % (b"a" * 4_000_000), *[broken] * 4_990]) + b"]"
+    began = time.process_time()
+    assert len(split(BATCH, [], body)) == 4_991
+    assert time.process_time() - began < 1  # a decoder's error counts the lines before its place
+
+
+PIECES = ["{", "}", "[", "]", ",", '"', "\\", " ", "a", "1", ":", "-", "1.5", '"a"', "{}", "[{}]"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@how(max_examples=600)
+def test_behind_a_broken_element_an_array_is_cut_as_it_would_be_without_it(rest):
+    def cut(body):
+        try:
+            return split(BATCH, [], body.encode())
+        except Unsplittable as met:
+            return met.code
+
+    alone = cut(f"[1,{rest}]")
+    behind = cut(f"[x,{rest}]")
+    assert behind == (alone if isinstance(alone, str) else [b"x", *alone[1:]])
 
 
 def test_an_array_that_is_no_utf8_fails_as_a_whole():
