@@ -80,12 +80,18 @@ class Decision(NamedTuple):
 
 
 def read_stints(raw: bytes, form: Format) -> list[Stint | RowRefused]:
-    """Read a file's rows. Raises FileRefused for one that cannot be taken at all."""
+    """Read a file's rows. Raises FileRefused for one that cannot be taken at all.
+
+    One with too many is read no further: a row takes many times the memory of its line.
+    """
     required, read_stint = FORMATS[form]
-    return [
-        row if isinstance(row, RowRefused) else read_stint(*row)
-        for row in read_table(raw, required)
-    ]
+    rows: list[Stint | RowRefused] = []
+    for row in read_table(raw, required):
+        if len(rows) == ROWS_MAX:
+            detail = f"a file has at most {ROWS_MAX} rows: send it in parts"
+            raise FileRefused("too_many_rows", detail)
+        rows.append(row if isinstance(row, RowRefused) else read_stint(*row))
+    return rows
 
 
 def plan(
@@ -97,8 +103,6 @@ def plan(
     Raises FileRefused.
     """
     rows = read_stints(raw, form)
-    if len(rows) > ROWS_MAX:
-        raise FileRefused("too_many_rows", f"a file has at most {ROWS_MAX} rows: send it in parts")
     stints = [row for row in rows if isinstance(row, Stint)]
     refused = [row for row in rows if isinstance(row, RowRefused)]
     row_ids = _name_rows(stints, form, key)

@@ -243,6 +243,10 @@ def test_a_file_has_no_more_rows_and_rules_than_an_answer_has_time_for(monkeypat
     assert planned(toggl(), toggl()).row_count == 2
     with pytest.raises(FileRefused, match="too_many_rows"):
         planned(toggl(), toggl(), toggl())
+    # What comes behind the last lawful row is not even read.
+    rows = [clockify(), clockify(), clockify(), clockify("31/07/2026 09:00 AM")]
+    with pytest.raises(FileRefused, match="too_many_rows"):
+        planned(*rows, form="clockify")
     monkeypatch.setattr(imports, "TRIALS_MAX", 1)
     assert planned(toggl(), toggl()).row_count == 2
     with pytest.raises(FileRefused, match="too_many_rules"):
