@@ -1,6 +1,8 @@
 """Mapping: ordered rules that turn a tool's words into a placement, a task type and a matter."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
@@ -33,18 +35,37 @@ class Rule(BaseModel):
     kind: WorkKind | None = None
     billable: bool | None = None
 
-    def fits(self, stint: Stint) -> bool:
-        """Say whether a row meets every condition that this rule has."""
+
+class _Words(NamedTuple):
+    """A row's words as conditions are compared with them: made once, for a cell may be long."""
+
+    client: str
+    project: str
+    task: str
+    tags: frozenset[str]
+    user: str
+    email: str  # folded
+
+
+class _Trial(NamedTuple):
+    """A rule as it is tried on a row's words: a file may need millions of trials."""
+
+    client: str | None
+    project: str | None
+    task: str | None
+    tag: str | None
+    user: str | None
+    email: str | None  # the user's condition, folded
+    gives: Sequence[tuple[str, object]]  # by the names of `Given`
+
+    def fits(self, words: _Words) -> bool:
+        """Say whether a row meets every condition that the rule has."""
         return (
-            self.client in (None, stint.client)
-            and self.project in (None, stint.project)
-            and self.task in (None, stint.task)
-            and (self.tag is None or self.tag in stint.tags)
-            and (
-                self.user is None
-                or self.user == stint.user
-                or self.user.casefold() == stint.email.casefold()
-            )
+            (self.client is None or self.client == words.client)
+            and (self.project is None or self.project == words.project)
+            and (self.task is None or self.task == words.task)
+            and (self.tag is None or self.tag in words.tags)
+            and (self.user is None or self.user == words.user or self.email == words.email)
         )
 
 
@@ -55,6 +76,22 @@ class Rules(BaseModel):
 
     # Of many wrong ones the first is told: to list all would take longer than anyone waits.
     rule: Annotated[tuple[Rule, ...], Field(max_length=RULES_MAX, strict=False), FailFast()] = ()
+
+    @cached_property
+    def trials(self) -> Sequence[_Trial]:
+        """The rules as they are tried, in their order."""
+        return [
+            _Trial(
+                rule.client,
+                rule.project,
+                rule.task,
+                rule.tag,
+                rule.user,
+                rule.user and rule.user.casefold(),
+                [(n, v) for n in Given.model_fields if (v := getattr(rule, n)) is not None],
+            )
+            for rule in self.rule
+        ]
 
 
 class Given(BaseModel):
@@ -77,13 +114,19 @@ class Given(BaseModel):
 
 def apply_rules(rules: Rules, stint: Stint, firm_id: str | None = None) -> Given:
     """Find what the rules give for a row; `firm_id` stands in where none names the firm."""
+    words = _Words(
+        stint.client,
+        stint.project,
+        stint.task,
+        frozenset(stint.tags),
+        stint.user,
+        stint.email.casefold(),
+    )
     given: dict[str, object] = {}
-    for rule in rules.rule:
-        if rule.fits(stint):
-            for name in Given.model_fields:
-                value = getattr(rule, name)
-                if value is not None:
-                    given.setdefault(name, value)
+    for trial in rules.trials:
+        if trial.fits(words):
+            for name, value in trial.gives:
+                given.setdefault(name, value)
     if firm_id is not None:
         given.setdefault("firm_id", firm_id)
     return Given.model_validate(given)
