@@ -64,14 +64,15 @@ from services.web.bodies import read_json
 from services.web.http import (
     FIRM_POOL,
     OFFICE_POOL,
+    OUTCOME_OPEN,
     Fault,
     Problem,
     Route,
     json_response,
+    outcome_unknown,
     principal_of,
     query_of,
     read_raw,
-    unavailable,
 )
 from services.web.routes import JSON
 from services.web.shared_reads import SharedRead
@@ -143,7 +144,7 @@ async def take_events(request: web.Request) -> web.StreamResponse:
     taken = [one for one in outcomes if isinstance(one, Taken)]
     headers = headers_of(received_at, principal.id, _traceparent(request))
     # failpoint ingest.admitted
-    await put_on_log(request.app, taken, headers)
+    await put_on_log(request, taken, headers)
     _count(outcomes)
     # failpoint ingest.on_the_log
     if not taken:
@@ -204,30 +205,32 @@ async def _in_slices(
 
 
 async def put_on_log(
-    app: web.Application, taken: Sequence[Taken], headers: list[tuple[str, bytes]]
+    request: web.Request, taken: Sequence[Taken], headers: list[tuple[str, bytes]]
 ) -> None:
     """Put events on their topics and return when all are durable.
 
     Raises Problem 503 when Kafka did not confirm (some may be on the log: the same ids may come
-    again for ever), 429 when more waits for Kafka than we keep.
+    again for ever), 429 when more waits for Kafka than we keep. From here on the outcome of the
+    request is open, unless none of its events was sent.
     """
-    settings = app[SETTINGS]
+    settings = request.app[SETTINGS]
     records: dict[str, list[Record]] = {}
     for _, raw, event in taken:
         topic = topic_of(event.type, event.data)
         key = getattr(event.data, "firm_id", NO_FIRM)
         records.setdefault(topic, []).append(Record(key.encode(), raw, headers))
+    was_open = request.get(OUTCOME_OPEN, False)
+    request[OUTCOME_OPEN] = was_open or bool(taken)
     try:
-        await app[PRODUCER].produce_all(
+        await request.app[PRODUCER].produce_all(
             {settings.topic(topic): some for topic, some in records.items()},
             settings.produce_deadline_seconds,
         )
     except OutcomeUnknown:
         _unknown.inc()
-        raise unavailable(
-            "outcome_unknown", "The log did not confirm in time: send the same events again"
-        ) from None
-    except Overloaded:
+        raise outcome_unknown() from None
+    except Overloaded:  # before anything of this call was sent
+        request[OUTCOME_OPEN] = was_open
         raise Problem(
             429,
             "overloaded",
@@ -320,7 +323,7 @@ async def take_import(request: web.Request) -> web.StreamResponse:
     decision = await _claim(app, principal, query, given.planned)
     coming = decision.unsent + decision.fresh
     if not query.dry_run:
-        await _send_rows(app, coming, headers_of(now, principal.id, _traceparent(request)))
+        await _send_rows(request, coming, headers_of(now, principal.id, _traceparent(request)))
     counts = {
         "rows": given.row_count,
         "accepted": len(coming),
@@ -396,13 +399,13 @@ async def _claim_seen(
 
 
 async def _send_rows(
-    app: web.Application, rows: Sequence[Planned], headers: list[tuple[str, bytes]]
+    request: web.Request, rows: Sequence[Planned], headers: list[tuple[str, bytes]]
 ) -> None:
     """Put rows' events on the log, and note each part that it has confirmed."""
     for first in range(0, len(rows), EVENTS_MAX):
         part = rows[first : first + EVENTS_MAX]
-        await put_on_log(app, [row.event for row in part], headers)
-        await store.append_import_sent(app[WRITER_POOL], part)
+        await put_on_log(request, [row.event for row in part], headers)
+        await store.append_import_sent(request.app[WRITER_POOL], part)
         _accepted.labels(TYPE).inc(len(part))
 
 
@@ -420,9 +423,10 @@ ROUTES: Final = (
         description=(
             "Structured, batch, one event a line, or binary mode with ce-* headers. 202: at least "
             "one event is on the log, and each is told apart; 422: none was accepted, `errors` "
-            "has the same list; 503: the outcome is unknown, send the same ids again. An event and "
-            "the work that it tells of lie at most 5 minutes ahead of our clock (`retry_at` says "
-            "when they are taken), and are older than 400 days only with the scope `import`."
+            "has the same list; 503 `outcome_unknown`: some may be on the log; 429 and any other "
+            "503: none is. After each of these send the same ids again. An event and the work that "
+            "it tells of lie at most 5 minutes ahead of our clock (`retry_at` says when they are "
+            "taken), and are older than 400 days only with the scope `import`."
         ),
     ),
     Route(

@@ -39,7 +39,7 @@ from services.web.bodies import (
     read_query,
 )
 from services.web.deadlines import Connection, Limits, problem_of, problem_response
-from services.web.problems import Fault, Problem, not_found, unavailable
+from services.web.problems import Fault, Problem, not_found, outcome_unknown, unavailable
 from services.web.room import Room
 from services.web.routes import Handler, Route, check_routes
 from services.web.serving import STOPPING, make_ops_app, run_service
@@ -51,6 +51,7 @@ __all__ = [
     "LIMITS",
     "LOOK_POOL",
     "OFFICE_POOL",
+    "OUTCOME_OPEN",
     "PRINCIPAL",
     "Fault",
     "Limits",
@@ -64,6 +65,7 @@ __all__ = [
     "make_app",
     "make_ops_app",
     "not_found",
+    "outcome_unknown",
     "path_of",
     "principal_of",
     "query_of",
@@ -84,6 +86,9 @@ _PEPPER: Final = web.AppKey("pepper", SecretStr)
 _ROUTES: Final = web.AppKey("routes", dict[object, Route])
 
 PRINCIPAL: Final = web.RequestKey("principal", Principal)
+# Set by a call once a part of what it does may be done whatever becomes of the request: where it
+# then fails for want of time, room or a part that is away, its outcome is told as unknown.
+OUTCOME_OPEN: Final = web.RequestKey("outcome_open", bool)
 _QUERY: Final = web.RequestKey("query", BaseModel)
 _PATH: Final = web.RequestKey("path", BaseModel)
 _BODY: Final = web.RequestKey("body", object)
@@ -102,6 +107,7 @@ _AWAY: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
+_COME_AGAIN: Final = {429, 503}
 _REFUSED_VALUE: Final = "invalid input for query argument"  # as the driver begins to say
 log = structlog.get_logger()
 Model = TypeVar("Model", bound=BaseModel)
@@ -413,6 +419,8 @@ async def _refusals_as_problems(
         found = problem_of(refusal)
     except Exception as error:  # noqa: BLE001 (the last door: a problem leaves it, or nothing)
         found = _told_of(error)
+    if found.status in _COME_AGAIN and request.get(OUTCOME_OPEN, False):
+        found = outcome_unknown()
     return problem_response(found), found.code
 
 

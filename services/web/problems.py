@@ -105,3 +105,8 @@ def not_found() -> Problem:
 def unavailable(code: str, title: str, *, retry_after_seconds: int = 2) -> Problem:
     """Answer when a part that we need is away: the same call may come again."""
     return Problem(503, code, title, headers={"Retry-After": str(retry_after_seconds)})
+
+
+def outcome_unknown() -> Problem:
+    """Answer when a part of what was asked for may be done, and nobody knows."""
+    return unavailable("outcome_unknown", "What became of this is not known: send the same again")

@@ -21,6 +21,7 @@ from services.kafka import ensure_topics, log_ends
 from services.postgres import connect
 from services.settings import Settings
 from services.web.auth import Kind, revoke_token
+from services.web.http import LIMITS, Limits
 from tests.log import records
 from tests.serving import served
 from tests.tokens import TESTER, make_token
@@ -103,9 +104,10 @@ class Reply:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Door]:
+async def running(settings: Settings, limits: Limits | None = None) -> AsyncIterator[Door]:
     """Run the door for the length of a block."""
     app = build_app(settings)
+    app[LIMITS] = limits or app[LIMITS]
     async with (
         served("ingest", app, build_ops(app)) as urls,
         aiohttp.ClientSession() as http,

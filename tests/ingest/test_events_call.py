@@ -10,8 +10,9 @@ from aiokafka import TopicPartition
 
 from services.ingest.api import PRODUCER
 from services.ingest.app import HEALTH
-from services.kafka import log_ends
+from services.kafka import ensure_topics, log_ends
 from services.producer import QUEUE_RECORDS_MAX, Record
+from services.web.http import Limits
 from tests.ingest.conftest import PLACED, event, raw, running
 from tests.tally import until
 
@@ -399,6 +400,19 @@ async def test_without_a_log_the_outcome_is_unknown_and_the_sender_is_told_to_co
             told = await response.json()
         assert (response.status, told["checks"]["kafka"]["ready"]) == (503, False)
         assert told["checks"]["postgres"]["ready"] is True
+
+
+async def test_a_deadline_that_passes_once_the_log_has_events_in_hand_tells_no_more_than_it_knows(
+    settings,
+):
+    await ensure_topics(settings)
+    async with running(settings, Limits(handler_seconds=1)) as door:
+        token, producer = await door.token(), door.app[PRODUCER]
+        await producer.wait_connected()
+        producer._connected.clear()  # nothing is sent, and nobody is told that Kafka is away
+        reply = await door.post(token, raw(event()))
+        producer._connected.set()
+        assert (reply.status, reply.body["code"]) == (503, "outcome_unknown")
 
 
 async def test_the_ends_of_the_log_do_not_move_for_what_was_refused(door):

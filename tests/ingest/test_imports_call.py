@@ -3,15 +3,20 @@
 import asyncio
 import json
 import tomllib
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
 
 from schemas.envelope import read_event
+from services.ingest import api
 from services.ingest.api import PRODUCER
 from services.kafka import ensure_topics
+from services.producer import QUEUE_RECORDS_MAX, Record
+from services.web.http import Limits
 from tests.ingest.conftest import PLACED, event, raw, running
 from tests.ingest.exports import CLOCKIFY, RULES, TOGGL, clockify, file_of, toggl
+from tests.tally import until
 
 JSON = "application/json"
 MANILA = "timezone=Asia/Manila"
@@ -212,6 +217,72 @@ async def test_a_file_whose_outcome_is_unknown_is_sent_again_and_no_other_takes_
         assert told(await bring(door, admin, *DAY_ONE)) == (2, 2, 0, [])
         assert told(await bring(door, admin, *DAY_ONE)) == (2, 0, 2, [])
         assert len(await door.records("time-events")) == 2
+
+
+@contextmanager
+def held_back(door):
+    """Let nobody note that rows are on the log; yields the connection that does."""
+    with psycopg.connect(door.settings.database_url) as owner:
+        owner.execute("lock table ingest.import_sent in share mode")
+        yield owner
+
+
+def waiting(door):
+    """Find the sessions that wait to note it."""
+    with psycopg.connect(door.settings.database_url) as owner:
+        return owner.execute(
+            "select pid from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock' and query like '%insert into import_sent%'"
+        ).fetchall()
+
+
+async def test_without_a_database_to_note_it_what_the_log_has_is_unknown_and_may_come_again(door):
+    admin = await door.admin()
+    with held_back(door) as owner:
+        asked = asyncio.create_task(bring(door, admin, *DAY_ONE))
+        await until(lambda: waiting(door))
+        [[pid]] = waiting(door)
+        owner.execute("select pg_terminate_backend(%s)", [pid])
+        reply = await asked
+    assert (reply.status, reply.body["code"]) == (503, "outcome_unknown")
+    assert int(reply.headers["Retry-After"]) >= 1
+    assert len(await door.records("time-events")) == 2
+    assert told(await bring(door, admin, *DAY_ONE)) == (2, 2, 0, [])
+    assert told(await bring(door, admin, *DAY_ONE)) == (2, 0, 2, [])
+
+
+async def test_a_deadline_that_passes_while_rows_are_noted_tells_no_more_than_it_knows(settings):
+    await ensure_topics(settings)
+    async with running(settings, Limits(handler_seconds=2)) as door:
+        await door.app[PRODUCER].wait_connected()
+        admin = await door.admin()
+        with held_back(door):
+            reply = await bring(door, admin, *DAY_ONE)
+        assert (reply.status, reply.body["code"]) == (503, "outcome_unknown")
+        assert len(await door.records("time-events")) == 2
+
+
+async def test_a_file_whose_later_part_finds_no_room_is_not_told_that_nothing_is_on_the_log(
+    door, monkeypatch
+):
+    monkeypatch.setattr(api, "EVENTS_MAX", 1)
+    admin, producer = await door.admin(), door.app[PRODUCER]
+    some = [Record(b"f-1", b"x" * 200, [])] * QUEUE_RECORDS_MAX
+    with held_back(door) as owner:
+        asked = asyncio.create_task(bring(door, admin, *DAY_ONE))
+        await until(lambda: waiting(door))
+        producer._connected.clear()  # nothing is sent, and nobody is told that Kafka is away
+        pile = asyncio.create_task(producer.produce(door.settings.topic("ready"), some, 30))
+        await until(lambda: producer._queued_records == QUEUE_RECORDS_MAX)
+        owner.rollback()
+        reply = await asked
+    other = await bring(door, admin, *DAY_TWO)
+    producer._connected.set()
+    assert (reply.status, reply.body["code"]) == (503, "outcome_unknown")
+    assert (other.status, other.body["code"]) == (429, "overloaded")
+    await pile
+    assert len(await door.records("time-events")) == 1
+    assert told(await bring(door, admin, *DAY_ONE)) == (2, 1, 1, [])
 
 
 async def test_two_files_of_one_day_at_once_do_not_both_come_in(door):
