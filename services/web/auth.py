@@ -257,6 +257,18 @@ async def revoke_token(conn: Connection, token_id: str, *, actor: Actor, now: da
         return True
 
 
+async def revoke_tokens(
+    conn: Connection, principal_id: str, *, actor: Actor, now: datetime
+) -> list[str]:
+    """End all tokens of a principal from the next request on; the ids of those that were live."""
+    async with conn.transaction():
+        rows = await conn.fetch(_SQL.revoke_tokens, principal_id, now)
+        token_ids = sorted(row["token_id"] for row in rows)
+        for token_id in token_ids:
+            await append_audit(conn, actor, "revoke_token", subject=token_id)
+    return token_ids
+
+
 def _check(new: NewToken, scopes: Collection[str], now: datetime) -> None:
     strange = sorted(set(scopes) - set(SCOPES))
     if strange:

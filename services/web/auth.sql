@@ -27,3 +27,8 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 -- name: revoke_token
 -- End a token once; a second revocation changes nothing and finds nothing.
 update identity.token set revoked_at = $2 where token_id = $1 and revoked_at is null;
+
+-- name: revoke_tokens
+-- End all tokens of a principal that are not ended yet.
+update identity.token set revoked_at = $2 where principal_id = $1 and revoked_at is null
+returning token_id;

@@ -65,6 +65,18 @@ async def test_a_token_is_made_used_listed_and_revoked(door, command):
     assert "revoked" in (await command("token", "list")).stdout
 
 
+async def test_a_person_ends_with_all_tokens_at_once(door, command):
+    texts = [await door.token() for _ in range(2)]
+    other = await door.token(principal_id="tracker:two")
+    ended = await command("token", "revoke", "--principal", "tracker:one", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    assert json.loads(ended.stdout) == {"revoked": sorted(text.split("_")[2] for text in texts)}
+    assert [(await door.post(text, raw(event()))).status for text in texts] == [401, 401]
+    assert (await door.post(other, raw(event()))).status == 202
+    again = await command("token", "revoke", "--principal", "tracker:one")
+    assert (again.exit_code, "no live token" in again.stderr) == (1, True)
+
+
 async def test_a_new_tokens_text_is_alone_on_the_output(door, command):
     made = await command("token", "create", "admin", "ann", "--days", "1")
     assert made.stdout.startswith("tns_admin_")
@@ -79,6 +91,8 @@ WRONG_CALLS = [
     ("token", "create", "tracker", "asst-1", "--firm", "f-1"),
     ("token", "create", "admin", "ann", "--scope", "everything"),
     ("token", "create", "admin", "ann", "--days", "0"),
+    ("token", "revoke"),
+    ("token", "revoke", "0123456789abcdef", "--principal", "tracker:one"),
     ("send", "nowhere.ndjson"),
     ("import", "nowhere.csv", "--format", "toggl", "--timezone", "UTC", "--map", "no.toml"),
 ]

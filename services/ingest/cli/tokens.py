@@ -27,6 +27,7 @@ from services.web.auth import (
     create_token,
     list_tokens,
     revoke_token,
+    revoke_tokens,
 )
 from services.web.problems import Problem
 
@@ -152,17 +153,31 @@ def list_all(as_json: AsJson = False) -> None:
 
 @tokens.command("revoke")
 def revoke(
-    token_id: Annotated[str, typer.Argument(help="Its id, as `token list` shows it.")],
+    token_id: Annotated[
+        str | None, typer.Argument(help="Its id, as `token list` shows it.", show_default=False)
+    ] = None,
+    principal: Annotated[
+        str | None, typer.Option(help="All tokens of a principal, like tracker:asst-1.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a token: the next request with it is refused."""
+    """End a token, or all tokens of a principal: the next request with one is refused."""
+    if (token_id is None) == (principal is None):
+        raise typer.BadParameter("give the id of a token, or --principal")
 
-    async def end(_: Settings, conn: Connection) -> bool:
-        return await revoke_token(conn, token_id, actor=Operator(), now=datetime.now(UTC))
+    async def end(_: Settings, conn: Connection) -> list[str]:
+        now = datetime.now(UTC)
+        if principal is not None:
+            return await revoke_tokens(conn, principal, actor=Operator(), now=now)
+        assert token_id is not None
+        ended = await revoke_token(conn, token_id, actor=Operator(), now=now)
+        return [token_id] if ended else []
 
-    if not _with_identity(end):
-        fail("there is no live token of this id: see `turnsheet token list`")
-    typer.echo(json.dumps({"revoked": token_id}) if as_json else "revoked")
+    ended = _with_identity(end)
+    if not ended:
+        whose = "id" if principal is None else "principal"
+        fail(f"there is no live token of this {whose}: see `turnsheet token list`")
+    typer.echo(json.dumps({"revoked": ended}) if as_json else f"revoked {' '.join(ended)}")
 
 
 def _with_identity(act: Callable[[Settings, Connection], Awaitable[Found]]) -> Found:

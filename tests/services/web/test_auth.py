@@ -27,6 +27,7 @@ from services.web.auth import (
     read_tokens,
     require_firm,
     revoke_token,
+    revoke_tokens,
 )
 from services.web.problems import Problem
 
@@ -176,6 +177,23 @@ async def test_a_revocation_counts_from_the_next_request_and_only_once(keeper, d
     assert await revoke_token(keeper, token_id, actor=ADMIN, now=NOW)
     assert (await refusal(door, f"Bearer {text}"))[0] == 401
     assert not await revoke_token(keeper, token_id, actor=ADMIN, now=NOW)
+
+
+async def test_all_tokens_of_a_principal_end_at_once_each_in_the_trail(keeper, door):
+    texts = [await create_token(keeper, PEPPER, TRACKER, actor=ADMIN, now=NOW) for _ in range(3)]
+    other = NewToken("tracker:asst-2", "tracker", LATER)
+    kept = await create_token(keeper, PEPPER, other, actor=ADMIN, now=NOW)
+    ids = [text.split("_")[2] for text in texts]
+    await revoke_token(keeper, ids[0], actor=ADMIN, now=NOW)
+    ended = await revoke_tokens(keeper, "tracker:asst-1", actor=ADMIN, now=NOW)
+    assert ended == sorted(ids[1:])
+    assert [(await refusal(door, f"Bearer {text}"))[0] for text in texts] == [401] * 3
+    assert (await authenticate(door, PEPPER, f"Bearer {kept}", NOW)).id == "tracker:asst-2"
+    rows = await keeper.fetch(
+        "select subject from audit where action = 'revoke_token' order by audit_id"
+    )
+    assert [row["subject"] for row in rows] == [ids[0], *ended]
+    assert await revoke_tokens(keeper, "tracker:asst-1", actor=ADMIN, now=NOW) == []
 
 
 async def test_a_disabled_principal_has_no_live_token(keeper, door):
