@@ -36,6 +36,7 @@ from services.ingest.imports import (
     TYPE,
     Decision,
     Format,
+    Plan,
     Planned,
     admit_rows,
     decide,
@@ -83,6 +84,7 @@ WRITER_POOL: Final = web.AppKey("writer_pool", asyncpg.Pool)
 PLACEMENTS: Final = web.AppKey("placements", SharedRead)  # the firm of each that is known
 
 LARGE: Final = web.AppKey("large", asyncio.Lock)
+LARGE_FILE: Final = web.AppKey("large_file", asyncio.Lock)
 SPLITTER: Final = web.AppKey("splitter", ThreadPoolExecutor)
 USUAL_BYTES: Final = 4_096  # of an event
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -300,11 +302,33 @@ async def take_import(request: web.Request) -> web.StreamResponse:
     """Take a tool's export: its good rows go on the log, each bad one is told with its line."""
     principal, query = principal_of(request), query_of(request, ImportQuery)
     body = await _read_import(request)
-    app = request.app
     now = datetime.now(UTC)
+    # Rows that are read take up to a hundred times their bytes: large files wait for each other.
+    is_large = len(body.csv) > SLICE_BYTES
+    async with request.app[LARGE_FILE] if is_large else nullcontext():
+        given = await _plan(request.app, query, body)
+        known = await request.app[PLACEMENTS].find(
+            placements_named(row.event for row in given.planned)
+        )
+        given = admit_rows(principal, given, now=now, firm_of_placement=known)
+        decision = await _claim(request.app, principal, query, given.planned)
+        coming = decision.unsent + decision.fresh
+        if not query.dry_run:
+            await _send_rows(request, coming, headers_of(now, principal.id, _traceparent(request)))
+    counts = {
+        "rows": given.row_count,
+        "accepted": len(coming),
+        "known": len(decision.known),
+    }
+    refused = given.refused + decision.refused
+    report = report_of(query.format, query.timezone, refused, counts=counts, dry=query.dry_run)
+    return json_response(request, report)
+
+
+async def _plan(app: web.Application, query: ImportQuery, body: ImportBody) -> Plan:
     try:
         # A large file takes seconds: meanwhile the door stays open.
-        given = await asyncio.to_thread(
+        return await asyncio.to_thread(
             plan,
             body.csv.encode(),
             query.format,
@@ -317,21 +341,6 @@ async def take_import(request: web.Request) -> web.StreamResponse:
         where = f" (line {error.line})" if error.line else ""
         fault = Fault("/csv", error.code, error.detail + where)
         raise Problem(422, error.code, "The file cannot be taken", errors=[fault]) from None
-    named = placements_named(row.event for row in given.planned)
-    known = await app[PLACEMENTS].find(named)
-    given = admit_rows(principal, given, now=now, firm_of_placement=known)
-    decision = await _claim(app, principal, query, given.planned)
-    coming = decision.unsent + decision.fresh
-    if not query.dry_run:
-        await _send_rows(request, coming, headers_of(now, principal.id, _traceparent(request)))
-    counts = {
-        "rows": given.row_count,
-        "accepted": len(coming),
-        "known": len(decision.known),
-    }
-    refused = given.refused + decision.refused
-    report = report_of(query.format, query.timezone, refused, counts=counts, dry=query.dry_run)
-    return json_response(request, report)
 
 
 async def _read_import(request: web.Request) -> ImportBody:

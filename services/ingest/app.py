@@ -11,6 +11,7 @@ from services.consuming import consume
 from services.ingest import store
 from services.ingest.api import (
     LARGE,
+    LARGE_FILE,
     PLACEMENTS,
     PRODUCER,
     ROUTES,
@@ -54,7 +55,7 @@ def build_ops(app: web.Application) -> web.Application:
 
 
 async def _splitter(app: web.Application) -> AsyncIterator[None]:
-    app[LARGE] = asyncio.Lock()
+    app[LARGE], app[LARGE_FILE] = asyncio.Lock(), asyncio.Lock()
     app[SPLITTER] = ThreadPoolExecutor(1, "splitter")  # one: each thread keeps memory of its own
     yield
     app[SPLITTER].shutdown(wait=False, cancel_futures=True)

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from schemas.envelope import read_event
 from services.ingest import api
-from services.ingest.api import PRODUCER
+from services.ingest.api import LARGE_FILE, PRODUCER
 from services.kafka import ensure_topics
 from services.producer import QUEUE_RECORDS_MAX, Record
 from services.web.http import Limits
@@ -296,6 +296,20 @@ async def test_two_files_of_one_day_at_once_do_not_both_come_in(door):
     assert len({read_event(record.value).id for record in records}) in {1, 2}
     taken = [reply for reply in replies if not reply.body["refusals"]]
     assert len({reply.body["rows"] for reply in taken}) == 1
+
+
+async def test_of_large_files_one_is_in_hand_at_a_time_and_small_ones_go_past(door):
+    admin = await door.admin()
+    large = [toggl()] * 600  # more than 64 KiB
+    with held_back(door):
+        first = asyncio.create_task(bring(door, admin, *large))
+        await until(lambda: waiting(door))
+        second = asyncio.create_task(bring(door, admin, *large, more="&dry_run=true"))
+        await until(lambda: second.done() or door.app[LARGE_FILE]._waiters)
+        assert told(await bring(door, admin, *DAY_TWO, more="&dry_run=true")) == (1, 1, 0, [])
+        assert not second.done()
+    assert told(await first) == (600, 600, 0, [])
+    assert told(await second) == (600, 0, 600, [])
 
 
 async def test_a_large_file_is_taken_whole(door):
