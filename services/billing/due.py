@@ -81,13 +81,20 @@ def _stand(
 def _says_what_is_billed(parts: tuple[Part, ...], billed: Dated) -> bool:
     """Say whether a newer version changes no second of a date of which something is billed.
 
-    It makes no line for such a date, so the ledger goes on to name an older version of it.
+    It makes no line for such a date, so the ledger goes on to name an older version of it. Where
+    only a part of a date may be billed, equal seconds do not tell that they are the same: no then.
     """
     said: dict[tuple[str, date], int] = defaultdict(int)
+    eligible: dict[tuple[str, date], int] = defaultdict(int)
     for part in parts:
         if part.billable:
-            said[part.segment.placement_id, part.segment.service_date] += part.segment.seconds
-    return all(said[key.placement_id, day] == seconds for (key, day), seconds in billed.items())
+            place = part.segment.placement_id, part.segment.service_date
+            said[place] += part.segment.seconds
+            eligible[place] += part.segment.seconds if part.eligible else 0
+    return all(
+        said[key.placement_id, day] == seconds and eligible[key.placement_id, day] in {0, seconds}
+        for (key, day), seconds in billed.items()
+    )
 
 
 def _held_as_a_whole(parts: tuple[Part, ...]) -> bool:

@@ -4,9 +4,9 @@ import asyncio
 import hmac
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -75,6 +75,7 @@ from services.web.http import (
     query_of,
     read_raw,
 )
+from services.web.room import overloaded
 from services.web.routes import JSON
 from services.web.shared_reads import SharedRead
 
@@ -86,6 +87,7 @@ PLACEMENTS: Final = web.AppKey("placements", SharedRead)  # the firm of each tha
 LARGE: Final = web.AppKey("large", asyncio.Lock)
 LARGE_FILE: Final = web.AppKey("large_file", asyncio.Lock)
 SPLITTER: Final = web.AppKey("splitter", ThreadPoolExecutor)
+PLANNER: Final = web.AppKey("planner", ThreadPoolExecutor)
 USUAL_BYTES: Final = 4_096  # of an event
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _STATUS_OF: Final = {"too_many_events": 413, "no_events": 422}
@@ -303,10 +305,9 @@ async def take_import(request: web.Request) -> web.StreamResponse:
     principal, query = principal_of(request), query_of(request, ImportQuery)
     body = await _read_import(request)
     now = datetime.now(UTC)
-    # Rows that are read take up to a hundred times their bytes: large files wait for each other.
     is_large = len(body.csv) > SLICE_BYTES
-    async with request.app[LARGE_FILE] if is_large else nullcontext():
-        given = await _plan(request.app, query, body)
+    async with _large_file(request.app) if is_large else nullcontext():
+        given = await _plan(request.app, query, body, request.app[PLANNER] if is_large else None)
         known = await request.app[PLACEMENTS].find(
             placements_named(row.event for row in given.planned)
         )
@@ -325,10 +326,29 @@ async def take_import(request: web.Request) -> web.StreamResponse:
     return json_response(request, report)
 
 
-async def _plan(app: web.Application, query: ImportQuery, body: ImportBody) -> Plan:
+@asynccontextmanager
+async def _large_file(app: web.Application) -> AsyncIterator[None]:
+    """Have the one large file in hand: rows that are read take up to a hundred times their bytes.
+
+    Raises Problem 503 when another is: who waited for it would have no time left for the own one.
+    """
+    in_hand = app[LARGE_FILE]
+    if in_hand.locked():
+        raise overloaded("files")
+    async with in_hand:
+        yield
+
+
+async def _plan(
+    app: web.Application, query: ImportQuery, body: ImportBody, planner: ThreadPoolExecutor | None
+) -> Plan:
+    """Plan a file in a thread: a large one takes seconds, in which the door stays open.
+
+    The planner has one thread, so a plan that nobody waits for any more ends before the next.
+    """
     try:
-        # A large file takes seconds: meanwhile the door stays open.
-        return await asyncio.to_thread(
+        return await asyncio.get_running_loop().run_in_executor(
+            planner,
             plan,
             body.csv.encode(),
             query.format,

@@ -13,6 +13,7 @@ from services.ingest.api import (
     LARGE,
     LARGE_FILE,
     PLACEMENTS,
+    PLANNER,
     PRODUCER,
     ROUTES,
     SETTINGS,
@@ -56,9 +57,14 @@ def build_ops(app: web.Application) -> web.Application:
 
 async def _splitter(app: web.Application) -> AsyncIterator[None]:
     app[LARGE], app[LARGE_FILE] = asyncio.Lock(), asyncio.Lock()
-    app[SPLITTER] = ThreadPoolExecutor(1, "splitter")  # one: each thread keeps memory of its own
+    # One thread each: every thread keeps memory of its own.
+    app[SPLITTER], app[PLANNER] = (
+        ThreadPoolExecutor(1, "splitter"),
+        ThreadPoolExecutor(1, "planner"),
+    )
     yield
-    app[SPLITTER].shutdown(wait=False, cancel_futures=True)
+    for threads in (app[SPLITTER], app[PLANNER]):
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def _writer_pools(app: web.Application) -> AsyncIterator[None]:

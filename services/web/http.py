@@ -214,13 +214,7 @@ async def firm_view(
         async with office_transaction(
             request.app[OFFICE_POOL], principal, action, firm_id=firm_id, snapshot=True
         ) as conn:
-            problem: Problem | None = None
-            try:
-                yield conn
-            except Problem as raised:  # an answer as well: that it was asked for stays on record
-                problem = raised
-        if problem is not None:
-            raise problem
+            yield conn
     else:
         async with firm_transaction(request.app[FIRM_POOL], firm_id, snapshot=True) as conn:
             yield conn

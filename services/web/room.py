@@ -35,7 +35,7 @@ class Room:
     def place(self) -> Iterator["Place"]:
         """Give a request its place until it is answered. Raises Problem 503 when there is none."""
         if self.requests >= self.requests_max:
-            raise _overloaded("requests")
+            raise overloaded("requests")
         place = Place(self)
         self._count(requests=1)
         try:
@@ -60,7 +60,7 @@ class Place:
     def hold(self, size: int) -> None:
         """Count bytes that are kept until the answer. Raises Problem 503 when they do not fit."""
         if self._room.bytes + size > self._room.bytes_max:
-            raise _overloaded("bytes")
+            raise overloaded("bytes")
         self.held += size
         self._room._count(size=size)  # noqa: SLF001 (a part of the room)
 
@@ -77,10 +77,11 @@ class Place:
         finally:
             self._room._count(requests=1)  # noqa: SLF001 (likewise)
         if self._room.requests > 2 * self._room.requests_max:
-            raise _overloaded("requests")
+            raise overloaded("requests")
 
 
-def _overloaded(full: str) -> Problem:
+def overloaded(full: str) -> Problem:
+    """Answer when there is no room; `full` says of what, for the counter."""
     REFUSED.labels(full).inc()
     return unavailable(
         "overloaded",

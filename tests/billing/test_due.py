@@ -234,6 +234,24 @@ def test_a_newer_version_that_says_what_is_billed_is_not_judged_again(span, due)
     assert listed == ([("billed_outside_placement", "e-1")] if not due else [])
 
 
+@pytest.mark.parametrize(
+    ("span", "due"),
+    [
+        ("2026-07-06T11:00-04:00/2026-07-06T13:00-04:00", ["-3600 s -15.25"]),
+        ("2026-07-06T11:00-04:00/2026-07-06T12:59-04:00", ["-3600 s -15.25"]),
+        ("2026-07-06T10:00-04:00/2026-07-06T12:00-04:00", []),
+    ],
+)
+def test_of_a_date_that_is_billed_in_part_equal_seconds_are_not_taken_for_the_same(span, due):
+    story = Story(card=(a_rate("r-1", "15.25"),))
+    story.placements["p-1"] = a_placement(ended_at=at("2026-07-06T12:00-04:00"))
+    story.record("e-1", "2026-07-06T10:00-04:00/2026-07-06T13:00-04:00")
+    story.issue("2026-07")
+    story.amend("e-1", 1, span)
+    made = story.draft("2026-08")
+    assert shown(made) == [f"2026-07 p-1 r-1 adjustment {one}" for one in due]
+
+
 def test_what_a_newer_version_adds_to_what_is_billed_is_due_beside_it():
     story = Story(card=(a_rate("r-1", "15.25"),))
     story.record("e-1", "2026-07-06T22:00-04:00/2026-07-07T00:00-04:00")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import tomllib
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ from psycopg import sql
 
 from schemas.envelope import read_event
 from services.ingest import api
-from services.ingest.api import LARGE_FILE, PRODUCER
+from services.ingest.api import PLANNER, PRODUCER
 from services.kafka import ensure_topics
 from services.producer import QUEUE_RECORDS_MAX, Record
 from services.web.http import Limits
@@ -304,12 +305,25 @@ async def test_of_large_files_one_is_in_hand_at_a_time_and_small_ones_go_past(do
     with held_back(door):
         first = asyncio.create_task(bring(door, admin, *large))
         await until(lambda: waiting(door))
-        second = asyncio.create_task(bring(door, admin, *large, more="&dry_run=true"))
-        await until(lambda: second.done() or door.app[LARGE_FILE]._waiters)
+        second = await bring(door, admin, *large, more="&dry_run=true")
+        assert (second.status, second.body["code"]) == (503, "overloaded")
+        assert second.headers["Retry-After"] == "1"
         assert told(await bring(door, admin, *DAY_TWO, more="&dry_run=true")) == (1, 1, 0, [])
-        assert not second.done()
     assert told(await first) == (600, 600, 0, [])
-    assert told(await second) == (600, 0, 600, [])
+    assert told(await bring(door, admin, *large, more="&dry_run=true")) == (600, 0, 600, [])
+
+
+async def test_a_large_file_that_nobody_waits_for_any_more_is_planned_before_the_next(door):
+    admin = await door.admin()
+    large = [toggl()] * 600
+    ended = threading.Event()
+    left = door.app[PLANNER].submit(ended.wait)  # as one whose request's time was up
+    asked = asyncio.create_task(bring(door, admin, *large, more="&dry_run=true"))
+    await until(lambda: door.app[PLANNER]._work_queue.qsize() == 1)
+    assert not asked.done()
+    ended.set()
+    assert told(await asked) == (600, 600, 0, [])
+    assert left.done()
 
 
 async def test_a_large_file_is_taken_whole(door):

@@ -161,7 +161,7 @@ def revoke(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a token, or all tokens of a principal: the next request with one is refused."""
+    """End a token, or all of a principal: the next request is refused."""
     if (token_id is None) == (principal is None):
         raise typer.BadParameter("give the id of a token, or --principal")
 
