@@ -64,6 +64,7 @@ async def begin_run(
         {"period": str(period), "firm_ids": firm_ids and sorted(firm_ids), "dry_run": dry_run},
         sort_keys=True,
     )
+    looked_at = await store.read_clock(conn)
     log = await _see_log(settings)
     ids = {topic: str(topic_id) for topic, topic_id in log.ids.items()}
     async with conn.transaction():
@@ -76,7 +77,7 @@ async def begin_run(
                     raise Problem(422, "idempotency_key_reused", "This key began another run")
                 return str(known["run_id"])
         run_id = f"run-{secrets.token_hex(8)}"
-        ends = await _raised(conn, log.ends, ids)
+        ends = _raised(log.ends, await store.load_pinned_ends(conn, ids, looked_at))
         heads = json.dumps(await store.load_heads(conn))
         await conn.execute(
             SQL.append_run, run_id, period.first_date, dry_run, store.ends_json(ends),
@@ -90,19 +91,15 @@ async def begin_run(
     return run_id
 
 
-async def _raised(
-    conn: Connection, ends: Mapping[tuple[str, int], int], topic_ids: Mapping[str, str]
-) -> Mapping[tuple[str, int], int]:
-    """Raise log ends to those of the run that was pinned last: no run sees less than one before it.
+def _raised(
+    seen: Mapping[tuple[str, int], int], pinned: Mapping[tuple[str, int], int]
+) -> dict[tuple[str, int], int]:
+    """Raise log ends to those of the run that was pinned last, while this one looked at the log.
 
-    That one may have billed what came after this one had looked at the log. Its documents count,
-    so what they bill has to be seen.
+    That one may have billed what came after our look. Its documents count, so what they bill has to
+    be seen. A run before the look saw no more than we, unless the log has lost its end since.
     """
-    pinned = await store.load_pinned_ends(conn, topic_ids)
-    return {
-        place: max(ends.get(place, 0), pinned.get(place, 0))
-        for place in ends.keys() | pinned.keys()
-    }
+    return {place: max(seen.get(place, 0), pinned.get(place, 0)) for place in seen.keys() | pinned}
 
 
 async def _see_log(settings: Settings) -> LogSeen:

@@ -199,9 +199,9 @@ insert into run (run_id, period, dry_run, ends, instant, topic_ids, heads, actor
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: load_pinned_ends
--- How far the run that was pinned last saw the topics of these ids, and so all runs before it.
+-- How far the run that was pinned last saw the topics of these ids, if it was pinned since $2.
 select e ->> 0 as topic, (e ->> 1)::int as partition, (e ->> 2)::bigint as "end"
-from (select ends, topic_ids from run order by instant desc limit 1) r
+from (select ends, topic_ids from run where instant > $2 order by instant desc limit 1) r
 cross join jsonb_array_elements(r.ends) e
 where r.topic_ids ->> (e ->> 0) = $1::jsonb ->> (e ->> 0);
 

@@ -406,10 +406,13 @@ def topic_ids_of(stored: str | None) -> dict[str, UUID]:
 
 
 async def load_pinned_ends(
-    conn: Connection, topic_ids: Mapping[str, str]
+    conn: Connection, topic_ids: Mapping[str, str], since: datetime
 ) -> dict[tuple[str, int], int]:
-    """Load the ends that the last run pinned of topics of these ids, by (topic, partition)."""
-    rows = await conn.fetch(SQL.load_pinned_ends, json.dumps(topic_ids))
+    """Load the ends of topics of these ids that the last run since an instant pinned.
+
+    They are told by (topic, partition).
+    """
+    rows = await conn.fetch(SQL.load_pinned_ends, json.dumps(topic_ids), since)
     return {(row["topic"], row["partition"]): row["end"] for row in rows}
 
 

@@ -144,12 +144,12 @@ async def test_a_run_sees_no_less_than_one_that_was_pinned_while_it_looked_at_th
     """Or it would miss the work behind documents that it counts, and credit that."""
     await put(billing.settings, [entry("a", 30), entry("c", 600, at=AUGUST_10)])
     async with far_off(billing.settings) as (conn, way):
-        way.weather = "silent"
+        way.silenced_by = SQL.bar_decisions.encode()
         beginning = asyncio.create_task(
             begin(conn, billing.settings, period=Month.parse("2026-08"))
         )
         async with asyncio.timeout(10):
-            while not way.held:  # noqa: ASYNC110 (a port's bytes): it has looked, and is to pin
+            while way.weather != "silent":  # noqa: ASYNC110 (a port's bytes): it is to pin
                 await asyncio.sleep(0.01)
         await put(billing.settings, [entry("b", 60, at=120)])
         july = await billing.run_and_issue("2026-07", "2026-08-05")
@@ -162,6 +162,17 @@ async def test_a_run_sees_no_less_than_one_that_was_pinned_while_it_looked_at_th
     ]
     path = f"/v1/runs/{august['run_id']}/replay"
     assert [firm["state"] for firm in (await billing.call("GET", path))["firms"]] == ["same"]
+
+
+async def test_a_run_after_the_log_has_lost_its_end_waits_for_nothing_that_is_gone(billing, owner):
+    await put(billing.settings, [entry("a", 30)])
+    await billing.run("2026-07", dry_run=True)
+    await owner.execute(
+        "update billing.run set ends = (select jsonb_agg(jsonb_build_array("
+        "e -> 0, e -> 1, (e ->> 2)::int + 5)) from jsonb_array_elements(ends) e)"
+    )
+    run = await billing.run("2026-07")
+    assert (run["state"], run["firms"][0]["report"]["total"]["amount"]) == ("done", "7.63")
 
 
 async def test_required_approval_holds_until_the_very_version_is_approved(billing):

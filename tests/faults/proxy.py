@@ -31,6 +31,7 @@ class Proxy:
         self._fair.set()
         self._weather: Weather = "fair"
         self.held = 0  # pieces that wait for the silence to end
+        self.silenced_by: bytes | None = None  # words of a piece with which the silence begins
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -84,6 +85,8 @@ class Proxy:
         while piece := await reader.read(READ_BYTES):
             if self._weather == "slow":
                 await asyncio.sleep(self.DELAY_SECONDS)
+            if self.silenced_by is not None and self.silenced_by in piece:
+                self.silenced_by, self.weather = None, "silent"
             self.held += 1
             await self._fair.wait()
             self.held -= 1
