@@ -11,7 +11,12 @@ SECONDS_PER_HOUR = 3_600
 _DECIMAL = re.compile(r"(-?)([0-9]{1,15})(?:\.([0-9]{1,9}))?", re.ASCII)
 _ZERO_DIGITS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND"
-_MINOR_DIGITS = dict.fromkeys(_ZERO_DIGITS.split(), 0) | dict.fromkeys(_THREE_DIGITS.split(), 3)
+_FOUR_DIGITS = "CLF UYW"
+_MINOR_DIGITS = {
+    currency: digits
+    for digits, currencies in ((0, _ZERO_DIGITS), (3, _THREE_DIGITS), (4, _FOUR_DIGITS))
+    for currency in currencies.split()
+}
 
 
 def minor_digits(currency: str) -> int:

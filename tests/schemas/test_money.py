@@ -83,7 +83,7 @@ def test_only_a_positive_number_divides():
         divide_half_away(1, 0)
 
 
-@given(seconds=SECONDS, rate_e4=RATES, digits=st.integers(0, 3))
+@given(seconds=SECONDS, rate_e4=RATES, digits=st.integers(0, 4))
 def test_a_line_is_the_exact_product_rounded_to_the_minor_unit(seconds, rate_e4, digits):
     exact = Fraction(seconds * rate_e4 * 10**digits, 3600 * 10_000)
     nearest = line_cents(seconds, rate_e4, digits)
@@ -106,7 +106,7 @@ def test_lines_that_carry_due_less_issued_sum_to_the_rounded_whole(parts, rate_e
     assert sum(differences) == issued == line_cents(sum(parts), rate_e4)
 
 
-@given(minor=st.integers(-(10**14), 10**14), digits=st.integers(0, 3))
+@given(minor=st.integers(-(10**14), 10**14), digits=st.integers(0, 4))
 def test_an_amount_reads_back_as_it_was_written(minor, digits):
     assert parse_amount(amount_text(minor, digits), digits) == minor
 
@@ -135,7 +135,13 @@ def test_a_rate_that_is_not_a_decimal_of_four_places_is_refused(text):
 
 @pytest.mark.parametrize(
     ("currency", "minor", "text"),
-    [("USD", -762, "-7.62"), ("JPY", 1200, "1200"), ("KWD", 1, "0.001"), ("USD", -5, "-0.05")],
+    [
+        ("USD", -762, "-7.62"),
+        ("JPY", 1200, "1200"),
+        ("KWD", 1, "0.001"),
+        ("CLF", -15, "-0.0015"),
+        ("USD", -5, "-0.05"),
+    ],
 )
 def test_an_amount_has_the_places_of_its_currency(currency, minor, text):
     money = Money(minor, currency)
@@ -193,5 +199,16 @@ def test_shown_hours_times_shown_rate_is_the_shown_amount(seconds, rate_e4):
     assert cents == Decimal(amount_text(line_cents(seconds, rate_e4)))
 
 
-def test_minor_digits_are_those_of_the_currency():
-    assert [minor_digits(code) for code in ("USD", "EUR", "JPY", "CLP", "BHD")] == [2, 2, 0, 0, 3]
+@pytest.mark.parametrize(
+    ("digits", "currencies"),
+    [
+        (0, "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"),
+        (2, "USD EUR CAD GBP MXN PHP INR COP CRC HUF MGA MRU"),
+        (3, "BHD IQD JOD KWD LYD OMR TND"),
+        (4, "CLF UYW"),
+    ],
+)
+def test_minor_digits_are_those_of_the_currency(digits, currencies):
+    assert {code: minor_digits(code) for code in currencies.split()} == dict.fromkeys(
+        currencies.split(), digits
+    )
