@@ -176,6 +176,7 @@ def test_a_firms_first_calendar_reaches_back_and_the_next_does_not():
         overrides=(Override(date=date(2026, 7, 3), slots=[DaySlot(start="09:00", minutes=60)]),),
         version=first.content_hash.hex(),
     )
+    assert [since for since, _ in calendars.changes] == [date.min, LATER]
     assert calendars.on(date(1999, 1, 1)) == calendars.on(FIRST) == office
     after = calendars.on(LATER)
     assert after is not None
@@ -197,7 +198,7 @@ def test_a_firms_changes_leave_alone_what_they_do_not_name():
 def test_a_placement_has_its_start_its_end_and_its_absences():
     history = History()
     placement_facts(history, "2026-06-01T09:00:00.700+08:00", allowed_task_types=["intake"])
-    history.add("placement.ended", NOON, ended_at="2026-09-01T17:00:00Z")
+    history.add("placement.ended", NOON, ended_at="2026-09-01T17:00:00.700Z")
     for _ in range(2):
         history.add(
             "placement.absence_recorded", NOON, from_date="2026-07-01", until_date="2026-07-03"
@@ -263,6 +264,28 @@ def test_an_assistant_has_a_home_and_vettings_by_date():
         history.facts[2].data,
     ]
     assert ASSISTANT.validate_json(ASSISTANT.dump_json(assistant)) == assistant
+
+
+def test_of_two_registrations_of_an_assistant_the_first_received_fixes_the_home():
+    history = History()
+    asst: dict[str, Any] = {"assistant_id": "asst-1"}
+    late: dict[str, Any] = {"event_id": "late", "received_at": "2026-06-03T12:00"}
+    history.add("assistant.registered", NOON, home_country="MX", **late, **asst)
+    history.add("assistant.registered", NOON, event_id="early", home_country="PH", **asst)
+
+    assistant = fold_assistant(history.facts)
+
+    assert assistant is not None
+    assert assistant.home_countries.on(FIRST) == "PH"
+    assert assistant.anomalies == (Anomaly("registration_conflict", SOURCE, "late"),)
+
+
+@pytest.mark.parametrize(("given", "allowed"), [(None, None), ([], ()), (["intake"], ("intake",))])
+def test_to_allow_no_task_type_is_not_to_allow_them_all(given, allowed):
+    history = History()
+    placement_facts(history, allowed_task_types=given)
+
+    assert placement_of(history).allowed_task_types == allowed
 
 
 def test_a_directory_is_folded_from_what_a_cut_holds():

@@ -267,7 +267,16 @@ def test_an_entry_that_ends_before_it_starts_has_no_seconds_and_an_anomaly():
     entry = fold(history)
 
     assert (entry.status, entry.duration_seconds) == ("closed", 0)
-    assert codes(entry.anomalies) == ["ends_before_start"]
+    assert entry.anomalies == (Anomaly("ends_before_start", SOURCE, "start"),)
+
+
+def test_an_entry_that_ends_as_it_starts_has_no_seconds_and_nothing_odd():
+    history = History()
+    history.add("time.recorded", SENT, **recorded(started_at=NINE, ended_at=NINE))
+
+    entry = fold(history)
+
+    assert (entry.status, entry.duration_seconds, entry.anomalies) == ("closed", 0, ())
 
 
 def test_clocks_are_compared_as_instants_over_the_change_of_the_hour():
@@ -309,6 +318,17 @@ def test_an_entry_stays_with_the_placement_that_was_named_first_whatever_time_an
 
     assert entry.placement_id == PLACEMENT
     assert codes(entry.anomalies) == ["other_placement", "other_placement"]
+
+
+@pytest.mark.parametrize("sources", [("/a", "/z"), ("/z", "/a")])
+def test_of_two_placements_named_at_one_instant_that_of_the_least_hash_counts(sources):
+    history = History()
+    for source, placement_id in zip(sources, ("plc-1", "plc-2"), strict=True):
+        content = recorded(placement_id=placement_id)
+        history.add("time.recorded", SENT, event_source=source, **content)
+    least: Any = min(history.facts, key=lambda fact: fact.content_hash).data
+
+    assert fold(history).placement_id == least.placement_id
 
 
 def test_a_timer_is_not_stopped_by_another_placement():

@@ -67,6 +67,16 @@ def test_copies_are_one_fact_with_the_least_receipt_and_position():
     assert fact.position == history.facts[0].position
 
 
+def test_of_copies_received_at_one_instant_the_first_principal_is_told_whatever_their_order():
+    history = History()
+    for principal in (OTHER_TRACKER, TRACKER):
+        history.add("time.recorded", NOON, event_id="a", principal=principal, **recorded())
+
+    for facts in permutations(history.facts):
+        (fact,) = standing(facts).facts
+        assert fact.principal == min(TRACKER, OTHER_TRACKER)
+
+
 def test_of_two_contents_the_first_received_counts_and_the_other_is_shown():
     history = History()
     history.add("time.recorded", NOON, event_id="a", **recorded(kind="rework"))
@@ -194,6 +204,23 @@ def test_a_conflict_of_retractions_is_decided_like_any_other():
 
     assert stood.facts == (first,)
     assert stood.anomalies == (Anomaly("conflict", first.source, "r"),)
+
+
+def test_a_retraction_gains_nothing_from_another_that_came_under_its_id():
+    history = History()
+    first = history.add("timer.started", NOON, event_id="a", entry_id="e", task_type="intake")
+    second = history.add("timer.stopped", NOON, event_id="b", entry_id="e", task_type="intake")
+    history.retract(
+        first, NOON, event_id="r", principal=OTHER_TRACKER, received_at="2026-07-01T13:00"
+    )
+    history.retract(second, NOON, event_id="r", received_at="2026-07-01T14:00")
+
+    stood = standing(history.facts)
+
+    assert stood.facts == (first, second)
+    assert stood.anomalies == tuple(
+        Anomaly(code, first.source, "r") for code in ("conflict", "retraction_not_allowed")
+    )
 
 
 def test_at_one_instant_the_rank_of_the_type_decides():
