@@ -19,7 +19,7 @@ from services.billing.invoices import (
     read_document,
     verify_chain,
 )
-from tests.billing.story import Story, a_placement, a_rate, terms, timeline
+from tests.billing.story import Story, a_firm, a_placement, a_rate, terms, timeline
 
 
 def three_months():
@@ -133,6 +133,46 @@ def test_the_firms_country_is_that_of_the_periods_last_date(moves_on, country):
     assert json.loads(content(story.draft("2026-07")))["firm"]["country"] == country
 
 
+@pytest.mark.parametrize(
+    ("currency", "amounts"),
+    [("JPY", ["1501", "-376"]), ("KWD", ["1500.500", "-375.125"]), ("USD", ["1500.50", "-375.12"])],
+)
+def test_amounts_have_the_places_of_the_firms_currency_and_read_back_as_they_were(
+    currency, amounts
+):
+    card = (
+        a_rate("r-1", "1500.5", currency=currency),
+        a_rate("r-2", "9000", "MX", currency=currency),
+    )
+    story = Story(firm=a_firm(currency=currency), card=card)
+    story.placements["p-2"] = a_placement("p-2", "a-2", "MX")
+    story.record("e-1", "2026-07-06 60")
+    issued = [story.issue("2026-07")]
+    story.amend("e-1", 1, "2026-07-06 45")
+    story.record("e-2", "2026-08-06 60", placement_id="p-2")
+    drafted = story.draft("2026-08").lines
+    issued.append(story.issue("2026-08"))
+    july, august = (json.loads(one.body) for one in issued)
+    assert [july["lines"][0]["amount"], august["lines"][1]["amount"]] == amounts
+    assert july["total"] == amounts[0]
+    assert tuple(one.line for one in issued_lines(issued[1])) == drafted
+
+
+def test_late_work_under_a_key_of_its_own_is_told_as_an_adjustment_of_nothing():
+    story = Story()
+    story.settle("2026-07")
+    story.record("e-1", "2026-07-06 60")
+    (line,) = json.loads(story.issue("2026-08").body)["lines"]
+    nothing = {"seconds": 0, "rounded_seconds": 0, "hours": "0.00", "amount": "0.00"}
+    whole = {"seconds": 3600, "rounded_seconds": 3600, "hours": "1.00", "amount": "15.00"}
+    assert (line["kind"], line["old"], line["new"], line["original"]) == (
+        "adjustment",
+        nothing,
+        whole,
+        None,
+    )
+
+
 def test_there_is_no_content_when_nothing_is_due():
     with pytest.raises(ValueError, match="nothing_due"):
         content(Story().draft("2026-07"))
@@ -161,6 +201,8 @@ def test_lines_read_back_are_the_lines_that_were_drafted():
         (lambda body: body.replace(b"{", b'{"total":"0.00",', 1), "not_canonical"),
         (lambda body: body[:-1], "not_canonical"),
         (lambda _body: b"[]", "not_canonical"),
+        (lambda body: body.replace(b'"seconds":1500', b'"seconds":1500.5'), "not_canonical"),
+        (lambda body: body.replace(b'"seconds":1500', b'"seconds":NaN'), "not_canonical"),
     ],
 )
 def test_a_changed_byte_is_found(spoil, code):
@@ -221,6 +263,51 @@ def test_the_csv_has_a_row_a_line_and_figures_that_stay_figures():
     assert rows[1]["original_number"] == "INV-2026-0001"
     assert (rows[1]["old_amount"], rows[1]["new_amount"]) == ("45.75", "38.13")
     assert (rows[0]["original_number"], rows[0]["old_amount"]) == ("", "")
+
+
+def test_the_csv_tells_of_a_line_what_the_document_does():
+    story = Story(card=(a_rate("r-1", "15.25"),), terms=(terms(minutes=6),))
+    story.record("e-1", "2026-07-06 120")
+    story.issue("2026-07")
+    story.amend("e-1", 1, "2026-07-06 61")
+    story.record("e-2", "2026-08-06 90")
+    text = invoice_csv(story.issue("2026-08")).decode()
+    assert [*csv.DictReader(io.StringIO(text, newline=""))][1] == {
+        "invoice_number": "INV-2026-0002",
+        "invoice_date": "2026-09-01",
+        "firm_id": "firm-1",
+        "period": "2026-08",
+        "line_number": "2",
+        "kind": "adjustment",
+        "service_month": "2026-07",
+        "placement_id": "p-1",
+        "assistant_id": "a-1",
+        "role": "legal_assistant",
+        "country": "PH",
+        "seconds": "-3540",
+        "rounded_seconds": "-3240",
+        "hours": "-0.90",
+        "rate": "15.25",
+        "amount": "-13.72",
+        "currency": "USD",
+        "old_amount": "30.50",
+        "new_amount": "16.78",
+        "original_number": "INV-2026-0001",
+        "original_line_number": "1",
+        "rate_version": "r-1",
+        "terms_id": "terms-1",
+        "terms_version": "1",
+    }
+
+
+@pytest.mark.parametrize("name", ["placement_id", "assistant_id", "terms_id", "firm_id"])
+def test_no_name_in_the_csv_is_run_by_a_spreadsheet(name):
+    issued = three_months().documents[0]
+    body = json.loads(issued.body)
+    (body["firm"] if name == "firm_id" else body["lines"][0])[name] = "-2"
+    spoken = replace(issued, body=json.dumps(body).encode())
+    rows = csv.DictReader(io.StringIO(invoice_csv(spoken).decode(), newline=""))
+    assert next(rows)[name] == "'-2"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
