@@ -51,6 +51,16 @@ def test_rounding_stands_beside_what_is_billed_before_and_after_an_issue():
     assert [(b.billed, b.rounding) for b in made.buckets_if_issued] == [(3900, 60), (60, 300)]
 
 
+def test_the_rounding_of_a_month_is_that_of_all_its_keys():
+    story = Story(terms=(terms(minutes=6),))
+    story.placements["p-2"] = a_placement("p-2", "a-2")
+    story.record("e-1", "2026-07-06 61")
+    story.record("e-2", "2026-07-06 62", placement_id="p-2")
+    assert [b.rounding for b in story.draft("2026-07").buckets_if_issued] == [300 + 240]
+    story.issue("2026-07")
+    assert [b.rounding for b in story.draft("2026-08").buckets] == [300 + 240, 0]
+
+
 def test_a_newer_version_held_in_part_is_a_pending_change_until_it_is_issued():
     story = Story(placements={"p-1": a_placement(ended_at=at("2026-07-06T11:00-04:00"))})
     story.record("e-1", "2026-07-06T09:00-04:00/2026-07-06T10:00-04:00")
@@ -100,14 +110,18 @@ def test_what_no_column_explains_is_shown():
     assert made.unexplained == 15
 
 
-def test_seconds_that_nothing_explains_stop_everything():
-    """A due that no part has, as a fault of ours could make it."""
+@pytest.mark.parametrize(("service_month", "seconds"), [("2026-07", 7200), ("2026-08", 3600)])
+def test_seconds_that_nothing_explains_stop_everything(service_month, seconds):
+    """A due that no part has, or that stands in another month, as a fault of ours could make it."""
     story = Story()
     story.record("e-1", "2026-07-06 60")
     books = story.books("2026-07")
     ledger = open_ledger(())
     decision = decide(books.entries[0], ask(books), Pricing(books, ledger), ledger)
-    wrong = replace(decision, due=dict.fromkeys(decision.due, 7200))
+    ((key, day),) = decision.due
+    wrong = replace(
+        decision, due={(key._replace(service_month=month(service_month)), day): seconds}
+    )
     assert buckets([decision], (), books.period, ledger, ())[0].billed == 3600
     with pytest.raises(UnbalancedError):
         buckets([wrong], (), books.period, ledger, ())

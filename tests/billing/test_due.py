@@ -36,7 +36,7 @@ def test_a_newer_version_changes_nothing_before_it_is_approved():
     story = issued_july()
     story.amend("e-1", 1, HALF_LESS)
     made = story.draft("2026-08")
-    assert (made.outcome, shown(made)) == ("nothing_due", [])
+    assert (made.outcome, shown(made), made.notices) == ("nothing_due", [], ())
     assert held(made) == ["2026-07 e-1 pending_change -1800"]
     assert bucket(made, "2026-07") == {"worked": 9000, "billed": 10800, "pending_change": -1800}
     assert bucket(made, "2026-07", if_issued=True) == bucket(made, "2026-07")
@@ -107,12 +107,15 @@ def test_an_older_version_that_stands_again_is_due_again():
     assert shown(story.draft("2026-09")) == ["2026-07 p-1 r-1 adjustment -3600 s -15.25"]
 
 
-def test_an_entry_that_is_open_again_keeps_what_is_billed():
-    story = Story()
+@pytest.mark.parametrize("policy", ["none", "required"])
+def test_an_entry_that_is_open_again_keeps_what_is_billed(policy):
+    story = Story(terms=(terms(policy),))
     story.start("e-1", "2026-07-06T09:00-04:00")
     story.stop("e-1", "2026-07-06T10:00-04:00")
+    story.approve("e-1")
     story.issue("2026-07")
     story.retract("e-1", "e-1-1")
+    story.approve("e-1")
     made = story.draft("2026-08")
     assert (shown(made), held(made)) == ([], ["2026-07 e-1 pending_change -3600"])
     assert [timer.entry_id for timer in made.open_timers] == ["e-1"]
@@ -311,6 +314,51 @@ def test_a_backdated_country_changes_nothing_that_is_issued_nor_the_months_late_
     ]
 
 
+def test_late_work_is_priced_by_what_its_placement_was_on_its_date_as_pinned():
+    moving = {
+        "countries": timeline("PH", ("2026-07-10", "MX")),
+        "roles": timeline("legal_assistant", ("2026-07-20", "paralegal")),
+        "phases": timeline("trial", ("2026-07-25", "active")),
+    }
+    story = Story(
+        placements={"p-1": a_placement(**moving)},
+        card=(
+            a_rate("r-PH", "8.00", "PH", phase="trial"),
+            a_rate("r-MX", "9.00", "MX", phase="trial"),
+            a_rate("r-MX-para", "10.00", "MX", "paralegal", phase="trial"),
+            a_rate("r-MX-para-active", "11.00", "MX", "paralegal", phase="active"),
+        ),
+    )
+    story.settle("2026-07")
+    story.placements["p-1"] = a_placement()
+    for day in (9, 10, 20, 25):
+        story.record(f"e-{day}", f"2026-07-{day:02} 60")
+    assert shown(story.draft("2026-08")) == [
+        "2026-07 p-1 r-PH adjustment 3600 s 8.00",
+        "2026-07 p-1 r-MX adjustment 3600 s 9.00",
+        "2026-07 p-1 r-MX-para adjustment 3600 s 10.00",
+        "2026-07 p-1 r-MX-para-active adjustment 3600 s 11.00",
+    ]
+
+
+@pytest.mark.parametrize(("pinned", "today"), [("trial", "active"), ("active", "trial")])
+def test_a_backdated_phase_excludes_no_work_of_a_settled_month_and_brings_none_in(pinned, today):
+    story = Story(terms=(terms(excluded_phases=frozenset({"trial"})),))
+    story.placements["p-1"] = a_placement(phases=timeline(pinned))
+    story.settle("2026-07")
+    story.placements["p-1"] = a_placement(phases=timeline(today))
+    story.record("e-1", "2026-07-07 60")
+    story.record("e-2", "2026-08-03 120")
+    july, august = (
+        f"{service_month} p-1 r-1 {kind} {seconds} s {amount}"
+        for service_month, kind, seconds, amount in (
+            ("2026-07", "adjustment", 3600, "15.00"),
+            ("2026-08", "regular", 7200, "30.00"),
+        )
+    )
+    assert shown(story.draft("2026-08")) == [july if pinned == "active" else august]
+
+
 def test_what_the_pinned_card_did_not_price_is_priced_from_todays_and_keeps_that_stamp():
     story = Story(card=(a_rate("r-PH", "9.00", "PH"),))
     story.placements["p-2"] = a_placement("p-2", "a-2", "IN")
@@ -333,5 +381,6 @@ def test_months_before_the_first_settled_one_are_priced_by_its_pins():
     story.issue("2026-07")
     story.card = (a_rate("r-PH-corrected", "9.50", "PH"),)
     story.terms = (terms(minutes=15, version=2, effective_month=month("2026-06")),)
+    story.settle("2026-08")
     story.record("e-2", "2026-06-10 61")
-    assert shown(story.draft("2026-08")) == ["2026-06 p-1 r-PH adjustment 3660 s 9.15"]
+    assert shown(story.draft("2026-09")) == ["2026-06 p-1 r-PH adjustment 3660 s 9.15"]

@@ -93,6 +93,15 @@ def test_what_is_not_billable_is_never_held(placement, versions, data):
     assert bucket(made, "2026-07") == {"worked": 3600, "billed": 0, "non_billable": 3600}
 
 
+def test_an_entry_over_two_months_is_billed_by_the_terms_of_each():
+    later = terms(effective_month=month("2026-08"), excluded_kinds=frozenset({"training"}))
+    story = Story(terms=(terms(), later))
+    story.record("e-1", "2026-07-31T22:00-04:00/2026-08-01T03:00-04:00", kind="training")
+    made = story.draft("2026-08")
+    assert shown(made) == ["2026-07 p-1 r-1 adjustment 7200 s 30.00"]
+    assert bucket(made, "2026-08") == {"worked": 10800, "billed": 0, "non_billable": 10800}
+
+
 def test_one_segment_may_be_held_while_the_rest_is_billed():
     moved = a_placement(countries=timeline("PH", ("2026-07-07", "IN")))
     story = Story(placements={"p-1": moved}, card=(a_rate("r-PH", "9.00", "PH"),))

@@ -34,6 +34,11 @@ def test_a_second_more_is_a_step_more_when_rounding_up_and_half_a_step_is_a_tie(
     assert rounded_seconds(179, Increment(6, "nearest")) == 0
     assert rounded_seconds(180, Increment(6, "nearest")) == 360
     assert rounded_seconds(59, Increment(0, "up")) == 59
+    assert [rounded_seconds(61, Increment(1, way)) for way in ("up", "nearest", "down")] == [
+        120,
+        60,
+        60,
+    ]
 
 
 @given(st.lists(st.integers(0, 100_000), max_size=8), INCREMENTS)

@@ -39,6 +39,17 @@ def test_a_keys_story_is_its_whole_with_its_first_line_and_stamp():
     assert ledger.seconds_of("e-2") == {}
 
 
+@pytest.mark.parametrize("minutes", range(60, 68))
+def test_the_version_that_was_billed_last_is_the_one_that_took_the_others_place(minutes):
+    """Whichever of the two hashes is the greater: a line's rows stand in their order."""
+    story = Story()
+    story.record("e-1", f"2026-07-06 {minutes}")
+    story.issue("2026-07")
+    story.amend("e-1", 1, "2026-07-06 90")
+    story.issue("2026-08")
+    assert open_ledger(story.books("2026-09").issued).versions == {"e-1": story.version("e-1")}
+
+
 def test_an_entry_that_was_taken_back_is_not_billed():
     story = Story()
     story.record("e-1", NINE_TO_TEN)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import date
 
 from services.billing.books import Increment, Origin, Row, Sums
-from tests.billing.story import Story, a_placement, a_rate, held, shown, terms, timeline
+from tests.billing.story import Story, a_placement, a_rate, held, month, shown, terms, timeline
 
 NIGHT = "2026-07-15T22:00-04:00/2026-07-16T02:00:01-04:00"
 
@@ -40,6 +40,30 @@ def test_an_entry_is_rounded_once_under_each_key_not_once_a_date():
     story.record("e-3", "2026-07-20 1")
     found = {line.key.rate_id: line.new for line in story.draft("2026-07").lines}
     assert found == {"r-PH": Sums(180, 720, 200), "r-IN": Sums(120, 720, 200)}
+
+
+def test_what_rounding_adds_to_an_entry_stands_on_the_dates_that_cross_a_step():
+    story = Story(terms=(terms(minutes=6),))
+    story.record("e-1", "2026-07-14T23:59-04:00/2026-07-15T00:01-04:00")
+    story.record("e-2", "2026-07-19T23:57-04:00/2026-07-20T00:04-04:00")
+    (line,) = story.draft("2026-07").lines
+    assert [(row.entry_id, row.seconds, row.rounded_seconds) for row in line.rows] == [
+        ("e-1", 60, 360),
+        ("e-1", 60, 0),
+        ("e-2", 180, 360),
+        ("e-2", 240, 360),
+    ]
+
+
+def test_each_month_is_rounded_by_its_own_terms():
+    later = terms(minutes=6, version=2, effective_month=month("2026-08"))
+    story = Story(terms=(terms(minutes=15), later))
+    story.record("e-1", "2026-07-06 61")
+    story.record("e-2", "2026-08-06 61")
+    assert [
+        (str(line.key.service_month), line.stamp.terms_version, line.new.rounded_seconds // 60)
+        for line in story.draft("2026-08").lines
+    ] == [("2026-08", 2, 66), ("2026-07", 1, 75)]
 
 
 def test_an_adjustment_shows_old_new_difference_and_the_original_line():
@@ -100,6 +124,38 @@ def test_a_placements_own_rate_covers_the_countries_that_it_worked_from():
     assert (line.key.rate_id, line.stamp.country) == ("r-own", "MX+PH")
 
 
+def test_a_placements_own_rate_covers_the_roles_that_it_had():
+    changed = a_placement(roles=timeline("paralegal", ("2026-07-16", "legal_assistant")))
+    story = Story(placements={"p-1": changed}, card=(a_rate("r-own", "11.00", placement_id="p-1"),))
+    story.record("e-1", NIGHT)
+    (line,) = story.draft("2026-07").lines
+    assert line.stamp.role == "legal_assistant+paralegal"
+
+
+def test_what_is_added_to_an_issued_key_keeps_the_stamp_of_its_first_line():
+    moved = a_placement(countries=timeline("PH", ("2026-07-16", "MX")))
+    story = Story(placements={"p-1": moved}, card=(a_rate("r-own", "11.00", placement_id="p-1"),))
+    story.record("e-1", "2026-07-06 60")
+    first = story.draft("2026-07").lines[0].stamp
+    story.issue("2026-07")
+    story.record("e-2", "2026-07-20 60")
+    (line,) = story.draft("2026-08").lines
+    assert (line.kind, line.stamp, first.country) == ("adjustment", first, "PH")
+
+
+def test_late_work_is_an_adjustment_also_in_a_draft_of_the_month_that_is_settled():
+    story = Story()
+    story.record("e-1", "2026-07-06 60")
+    story.issue("2026-07")
+    story.record("e-2", "2026-07-07 60")
+    (line,) = story.draft("2026-07").lines
+    assert (line.kind, line.old, line.original) == (
+        "adjustment",
+        Sums(3_600, 3_600, 1_500),
+        Origin("INV-2026-0001", 1),
+    )
+
+
 def test_a_line_names_no_country_that_it_does_not_bill():
     moved = a_placement(countries=timeline("PH", ("2026-07-16", "MX")))
     story = Story(placements={"p-1": moved}, terms=(terms("required"),))
@@ -127,6 +183,8 @@ def test_a_currency_without_minor_units_is_billed_in_whole_units():
     story.firm = replace(story.firm, currency="JPY")
     story.record("e-1", "2026-07-06 60")
     assert shown(story.draft("2026-07")) == ["2026-07 p-1 r-1 regular 3600 s 1501"]
+    story.issue("2026-07")
+    assert story.draft("2026-08").lines == ()
 
 
 def test_regular_lines_come_first_then_adjustments_by_month_placement_and_date():
@@ -154,3 +212,13 @@ def test_regular_lines_come_first_then_adjustments_by_month_placement_and_date()
         "2026-06 p-1 r-z adjustment",
         "2026-07 p-0 r-z adjustment",
     ]
+
+
+def test_lines_of_a_month_and_placement_stand_by_their_first_dates():
+    back = a_placement(countries=timeline("PH", ("2026-07-10", "MX"), ("2026-07-15", "PH")))
+    story = Story(
+        placements={"p-1": back}, card=(a_rate("r-PH", "9.00", "PH"), a_rate("r-MX", "9.00", "MX"))
+    )
+    for number, day in enumerate(("2026-07-06", "2026-07-12", "2026-07-20")):
+        story.record(f"e-{number}", f"{day} 60")
+    assert [line.key.rate_id for line in story.draft("2026-07").lines] == ["r-PH", "r-MX"]

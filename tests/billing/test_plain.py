@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from services.billing.invoices import content
 from services.billing.outlines import outline
 from services.billing.plain import Sifted, sift
 from services.billing.reports import report
-from tests.billing.story import Story, a_placement, at, terms
+from tests.billing.story import Story, a_placement, at, terms, timeline
 from tests.billing.test_properties import MANY, MONTHS, POLICIES, STEPS, Told, instants
 
 MORNING = "2026-07-{day:02}T09:00-04:00/2026-07-{day:02}T10:00-04:00"
@@ -81,6 +82,15 @@ def test_an_entry_that_was_amended_or_voided_after_its_issue_is_judged():
     assert plain_ids(story, "2026-08") == ["e-3"]
 
 
+def test_an_entry_of_which_a_part_was_billed_is_judged_when_nothing_holds_the_rest_any_more():
+    story = Story(placements={"p-1": a_placement(ended_at=at("2026-07-01T09:30-04:00"))})
+    story.record("e-1", MORNING.format(day=1))
+    story.issue("2026-07")
+    story.placements["p-1"] = a_placement()
+    assert plain_ids(story, "2026-08") == []
+    assert [line.difference.seconds for line in story.draft("2026-08").lines] == [1800]
+
+
 def test_both_sides_of_an_overlap_are_judged_and_the_third_is_plain():
     story = Story(placements={"p-1": a_placement(), "p-2": a_placement("p-2")})
     story.record("e-1", MORNING.format(day=1))
@@ -120,6 +130,18 @@ def test_what_reaches_into_a_day_from_the_day_before_makes_it_too_long():
     assert plain_ids(story, "2026-07") == []
 
 
+def test_less_than_a_day_touches_three_dates_where_the_clock_goes_forward():
+    story = Story()
+    story.record("long", "2026-03-07T23:59:59-05:00/2026-03-09T00:59:58-04:00")
+    story.record("day", "2026-03-09T09:00-04:00/2026-03-09T10:00-04:00")
+    story.record("said", "2026-03-09 1321")
+    assert {row.entry_id for row in story.draft("2026-03").held if row.reason == "daily_cap"} == {
+        "day",
+        "said",
+    }
+    assert plain_ids(story, "2026-03") == []
+
+
 def test_what_has_no_rate_or_no_approval_is_judged():
     story = Story(terms=(terms("required"),))
     for day in (1, 2):
@@ -151,6 +173,26 @@ def test_what_is_long_cut_failed_reused_claimed_outside_or_of_another_source_is_
     assert plain_ids(story, "2026-07") == ["plain"]
 
 
+@pytest.mark.parametrize(("pinned", "today"), [("trial", "active"), ("active", "trial")])
+def test_late_work_is_in_the_phase_that_its_month_pinned_whatever_today_says(pinned, today):
+    story = Story(terms=(terms(excluded_phases=frozenset({"trial"})),))
+    story.placements["p-1"] = a_placement(phases=timeline(pinned))
+    story.settle("2026-07")
+    story.placements["p-1"] = a_placement(phases=timeline(today))
+    story.record("e-1", MORNING.format(day=1))
+    assert plain_ids(story, "2026-08") == ["e-1"]
+
+
+def test_what_was_outlined_with_a_placement_that_the_cut_does_not_know_is_judged():
+    story = Story()
+    story.record("e-1", MORNING.format(day=1))
+    (known,) = (outline(book) for book in story.books("2026-07").entries)
+    assert known is not None
+    story.placements.clear()
+    books = replace(story.books("2026-07"), entries=())
+    assert sift(books, [known], ()).judged == {"e-1"}
+
+
 def test_a_changed_term_that_would_unbill_what_is_billed_leaves_it_to_be_judged():
     story = Story()
     story.record("e-1", MORNING.format(day=1), kind="training")
@@ -160,3 +202,5 @@ def test_a_changed_term_that_would_unbill_what_is_billed_leaves_it_to_be_judged(
         for month, pinned in story.settled.items()
     }
     assert plain_ids(story, "2026-08") == []
+    listed = [tuple(notice)[:2] for notice in story.draft("2026-08").notices]
+    assert listed == [("billed_non_billable", "e-1")]

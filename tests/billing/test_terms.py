@@ -9,6 +9,7 @@ from tests.billing.story import terms
 OLD = terms(version=1, effective_month=Month(2026, 1))
 NEW = terms(version=2, effective_month=Month(2026, 8))
 NEW_CORRECTED = terms(version=3, effective_month=Month(2026, 8))
+BACKDATED = terms(version=4, effective_month=Month(2026, 3))
 
 
 @pytest.mark.parametrize(
@@ -16,14 +17,17 @@ NEW_CORRECTED = terms(version=3, effective_month=Month(2026, 8))
     [
         ("2025-12", DEFAULT),
         ("2026-01", OLD),
-        ("2026-07", OLD),
+        ("2026-02", OLD),
+        ("2026-03", BACKDATED),
+        ("2026-07", BACKDATED),
         ("2026-08", NEW_CORRECTED),
         ("2027-01", NEW_CORRECTED),
     ],
 )
 def test_the_latest_version_in_force_at_the_months_start_counts(month, expected):
-    for versions in ((OLD, NEW, NEW_CORRECTED), (NEW_CORRECTED, NEW, OLD)):
-        assert terms_for(versions, Month.parse(month)) is expected
+    versions = (OLD, NEW, NEW_CORRECTED, BACKDATED)
+    for told in (versions, versions[::-1]):
+        assert terms_for(told, Month.parse(month)) is expected
 
 
 def test_a_firm_without_terms_has_to_approve_and_has_no_increment():
