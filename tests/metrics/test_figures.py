@@ -134,6 +134,21 @@ def test_wall_time_stands_beside_business_time_whatever_is_asked():
     assert found["turnaround", "wall"].calendar_version is None
 
 
+@pytest.mark.parametrize(
+    ("days", "names"),
+    [((0, 20), "office-1,office-2"), ((0,), "office-1"), ((20,), "office-2"), ((), "office-1")],
+)
+def test_a_figure_names_the_calendars_that_its_tasks_were_counted_in(days, names):
+    assert OFFICE is not None
+    old = OFFICE.versions[0]
+    office = replace(OFFICE, versions=(old, replace(old, since=date(2026, 7, 15), name="office-2")))
+    starts = [day * 24 * HOUR for day in days]
+    tasks = [placed((start, "requested"), (start + 30, "submitted")) for start in starts]
+    span = JULY if days else Window(date(2026, 7, 1), date(2026, 7, 15))
+    found = ask(work_of(*tasks, business=office), "turnaround", span=span)
+    assert found["turnaround", "firm_business"].calendar_version == names
+
+
 def test_without_a_calendar_business_time_is_left_out_and_counted():
     task = placed((0, "requested"), (30, "submitted"))
     found = ask(work_of(task, business=None), "turnaround")
@@ -145,6 +160,28 @@ def test_without_a_calendar_business_time_is_left_out_and_counted():
         None,
     )
     assert found["turnaround", "wall"].n == 1
+    gone = placed((0, "requested"), (30, "submitted"), (31, "cancelled"))
+    found = ask(work_of(task, gone, business=None), "turnaround")
+    assert found["turnaround", "firm_business"].excluded == {"cancelled": 1, "no_calendar": 1}
+
+
+def test_business_time_of_many_tasks_is_that_of_each():
+    starts = [day * 24 * HOUR for day in (0, 1, 6)]
+    tasks = [placed((start, "requested"), (start + 2 * HOUR, "submitted")) for start in starts]
+    found = ask(work_of(*tasks), "turnaround")["turnaround", "firm_business"]
+    assert found.values == (3_600, 3_600, 3_600)
+
+
+def test_what_is_handed_in_at_once_took_no_time():
+    found = ask(work_of(placed((5, "requested"), (5, "submitted"))), "turnaround")
+    assert [(figure.values, figure.excluded) for figure in found.values()] == [((0,), {})] * 2
+
+
+def test_a_task_that_was_cancelled_later_is_left_out_of_the_window_of_its_submission():
+    task = placed((0, "requested"), (5, "submitted"), (40 * 24 * HOUR, "cancelled"))
+    august = Window(date(2026, 8, 1), date(2026, 9, 1))
+    found = [ask(work_of(task), "turnaround", span=span) for span in (JULY, august)]
+    assert [one["turnaround", "wall"].excluded for one in found] == [{"cancelled": 1}, {}]
 
 
 def test_what_is_left_out_of_turnaround_is_counted_by_reason():
@@ -187,11 +224,13 @@ def test_slack_is_what_the_due_date_left():
         placed((0, "requested", {"due_at": minute(20)}), (30, "submitted")),
         placed((0, "requested"), (30, "submitted")),
         placed((0, "requested", {"due_at": minute(20)}), (30, "submitted"), (31, "cancelled")),
+        placed((0, "requested"), (30, "submitted"), (31, "cancelled")),
     ]
     found = ask(work_of(*tasks), "slack")["slack", None]
+    assert (found.net, found.share_zero) == (None, 0.0)
     assert (found.values, found.excluded) == (
         (-600, 3_600),
-        {"cancelled": 1, "no_due_date": 1},
+        {"cancelled": 2, "no_due_date": 1},
     )
 
 
@@ -280,6 +319,14 @@ def test_cancelled_tasks_leave_quality():
         "review_coverage": (1, {"cancelled": 1}),
         "escalation_rate": (1, {"cancelled": 1}),
     }
+
+
+def test_a_cancelled_task_that_nobody_reviewed_is_left_out_as_cancelled():
+    gone = placed(
+        (0, "requested"), (1, "submitted"), (2, "timeout"), (3, "reopened"), (4, "cancelled")
+    )
+    found = ask(work_of(gone), "first_pass_acceptance")
+    assert found["first_pass_acceptance", None].excluded == {"cancelled": 1}
 
 
 def test_escalation_rate_is_of_tasks_started_or_submitted():
@@ -404,6 +451,20 @@ def test_hours_add_up_parts_and_count_entries():
     ]
 
 
+@pytest.mark.parametrize(
+    ("at", "counted"),
+    [
+        ("2026-07-01T03:59:59", {}),
+        ("2026-07-01T04:00:00", {"open": 1}),
+        ("2026-08-01T03:59:59", {"open": 1}),
+        ("2026-08-01T04:00:00", {}),
+    ],
+)
+def test_a_running_timer_belongs_to_the_firms_date_of_its_start(at, counted):
+    timer = OpenEntry("e-1", datetime.fromisoformat(at).replace(tzinfo=UTC), PLACE)
+    assert ask(work_of(open_entries=(timer,)), "hours")["hours", None].excluded == counted
+
+
 def test_windows_are_half_open_in_the_firms_zone():
     """Midnight in New York is four in the morning, UTC."""
     day = 24 * HOUR
@@ -456,6 +517,19 @@ def test_every_group_is_of_one_phase():
         ("active", {"placement": "plc-2", "country": "MX"}, (1_800,)),
         ("trial", {"placement": "plc-2", "country": "MX"}, (1_200,)),
     ]
+    question = replace(question, group_by=("assistant", "task_type"), phases=("trial",))
+    assert [dict(f.group) for f in answer(work_of(*tasks), question)] == [
+        {"assistant": "asst-1", "task_type": "document_prep"}
+    ]
+
+
+def test_groups_stand_by_their_names_and_what_has_none_comes_last():
+    tasks = [
+        placed((0, "requested"), (10, "submitted"), place=replace(PLACE, task_type=kind))
+        for kind in (None, "intake", "document_prep")
+    ]
+    found = answer(work_of(*tasks), Question(choose(["slack"]), JULY, group_by=("task_type",)))
+    assert [figure.group["task_type"] for figure in found] == ["document_prep", "intake", None]
 
 
 def test_only_the_phases_asked_for_are_answered():
@@ -488,6 +562,8 @@ def test_pauses_never_reach_outside_the_stretch_they_are_asked_for():
         (minute(10), minute(50)),
         (minute(60), minute(70)),
     ]
+    assert pauses(task, minute(10), minute(40)) == ((minute(10), minute(40)),)
+    assert elapsed_seconds(task, minute(10), minute(40), None, net=True) == 0
 
 
 def test_every_definition_speaks_for_itself():

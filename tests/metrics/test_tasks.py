@@ -39,6 +39,8 @@ STORIES = [
     ("requested started", "in_progress", []),
     ("requested reassigned started", "in_progress", []),
     ("requested assigned reassigned", "assigned", []),
+    ("requested reassigned", "assigned", []),
+    ("requested submitted reassigned", "submitted", []),
     # holds
     ("requested started held", "on_hold", []),
     ("requested started held resumed", "in_progress", []),
@@ -152,6 +154,17 @@ def test_a_review_stamped_before_its_submission_counts_at_that():
     assert (task.accepted_at, task.reviews[0].at) == (minute(5), minute(5))
 
 
+def test_a_review_at_the_instant_of_its_submission_is_not_before_it():
+    task = task_of((0, "requested"), (5, "reviewed"), (5, "submitted"))
+    assert (task.accepted_at, task.anomalies) == (minute(5), ())
+
+
+def test_submissions_are_told_by_attempt_whenever_each_came():
+    task = task_of((0, "requested"), (1, "submitted", {"attempt": 2}), (2, "submitted"))
+    assert [(one.attempt, one.at) for one in task.submissions] == [(1, minute(2)), (2, minute(1))]
+    assert task.first_submitted_at == minute(1)
+
+
 def test_a_review_of_an_earlier_attempt_counts_and_moves_nothing():
     task = task_of(
         (0, "requested"),
@@ -213,6 +226,7 @@ HOLDS = [
         [(1, "resumed"), (2, "held"), (5, "resumed")],
         [(2, 5)],
     ),
+    ("opened again inside itself", [(1, "held"), (2, "held"), (5, "resumed")], [(1, 5)]),
     ("again after a submission", [(1, "held"), (2, "submitted"), (3, "held")], [(1, 2), (3, None)]),
 ]
 
@@ -304,6 +318,8 @@ def test_a_task_belongs_to_its_latest_assignment_then_to_its_request():
     )
     assert moved_on.placement_id == "plc-3"
     assert task_of((0, "started", {"placement_id": "plc-5"})).placement_id == "plc-5"
+    early = task_of((0, "defect", {"placement_id": "plc-6"}), (1, "requested"))
+    assert early.placement_id == "plc-1"
 
 
 def test_work_told_of_a_placement_that_the_task_was_never_meant_for_is_left_out():
@@ -319,6 +335,8 @@ def test_work_told_of_a_placement_that_the_task_was_never_meant_for_is_left_out(
     assert (task.state, codes(task.anomalies)) == ("submitted", ["other_placement"] * 2)
     assert task_of((0, "requested"), (1, "held", foreign)).holds == ()
     assert len(task_of((0, "started", foreign), (1, "submitted")).submissions) == 1
+    judged = task_of((0, "requested"), (1, "submitted"), (2, "reviewed", foreign))
+    assert (judged.state, judged.anomalies) == ("accepted", ())
 
 
 def received(task_facts, *minutes):
@@ -372,10 +390,12 @@ def test_nobody_takes_an_escalation_over():
 
 
 def test_instants_are_cut_to_whole_seconds():
-    facts = tell((0, "requested"), (1, "submitted"))
+    due_at = minute(9) + timedelta(milliseconds=999)
+    facts = tell((0, "requested", {"due_at": due_at}), (1, "submitted"))
     shifted = [replace(fact, time=fact.time + timedelta(milliseconds=999)) for fact in facts]
     task = folded(shifted)
     assert (task.requested_at, task.first_submitted_at) == (minute(0), minute(1))
+    assert task.due_at == minute(9)
     assert [change.since for change in task.states] == [minute(0), minute(1)]
 
 
@@ -413,15 +433,15 @@ def test_a_task_is_placed_by_the_local_date_of_its_request():
     directory = directory_of(
         ("placement.phase_changed", {"phase": "trial", "effective_date": "2026-07-02"}),
         ("placement.country_changed", {"country": "MX", "effective_date": "2026-07-02"}),
+        ("placement.role_changed", {"role": "paralegal", "effective_date": "2026-07-02"}),
     )
-    for at, phase, country in ((15.5 * 60, "active", "PH"), (16.5 * 60, "trial", "MX")):
+    for at, phase, country, role in (
+        (15.5 * 60, "active", "PH", "legal_assistant"),
+        (16.5 * 60, "trial", "MX", "paralegal"),
+    ):
         place = place_task(task_of((at, "requested")), directory).place
-        assert (place.phase, place.country, place.assistant_id, place.is_known) == (
-            phase,
-            country,
-            "asst-1",
-            True,
-        )
+        assert (place.phase, place.country, place.role) == (phase, country, role)
+        assert (place.assistant_id, place.is_known) == ("asst-1", True)
 
 
 def test_a_task_of_a_placement_that_nobody_told_of_is_of_no_phase():
@@ -441,6 +461,7 @@ def test_a_task_type_that_the_placement_was_not_given_is_marked():
     right = place_task(task_of((0, "requested", {"task_type": "intake"})), directory)
     assert (wrong.is_type_allowed, right.is_type_allowed) == (False, True)
     assert place_task(task_of((0, "requested")), directory_of()).is_type_allowed
+    assert place_task(task_of((0, "started")), directory).is_type_allowed  # of no type yet
 
 
 def test_a_placed_task_comes_back_from_json_as_it_was():
