@@ -148,7 +148,16 @@ def test_a_slot_follows_the_version_of_the_date_on_which_it_starts():
     )
     assert found.names(start, start + timedelta(days=1)) == ("old", "new")
     assert found.names(start, start) == ("old",)
+    assert found.names(at("2026-07-15T12:00"), at("2026-07-15T13:00")) == ("new",)
+    # two nights of the old one until midnight, and no morning of the new one yet
+    assert found.within(at("2026-07-13T12:00"), at("2026-07-15T04:00")) == 10 * HOUR
     assert found.names(at("2026-08-01T00:00"), at("2026-08-02T00:00")) == ("new",)
+
+
+def test_a_night_goes_on_over_a_date_that_its_zone_skipped():
+    """Samoa went from 24:00 of 29 December 2011 to the 31st: the 29th's night ends then."""
+    found = clock(slots("22:00", 480), zone="Pacific/Apia")
+    assert found.within(at("2011-12-30T10:00"), at("2011-12-30T20:00")) == 6 * HOUR
 
 
 def test_a_firm_without_a_calendar_has_no_business_clock():
@@ -174,6 +183,7 @@ def test_union_joins_what_touches_and_drops_what_is_empty():
     assert union([Interval(c, d), Interval(a, b), Interval(b, b), Interval(b, c)]) == (
         Interval(a, d),
     )
+    assert union([Interval(a, a), Interval(c, b)]) == ()
 
 
 WEEKDAYS = st.integers(1, 7)

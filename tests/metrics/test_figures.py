@@ -12,7 +12,7 @@ from schemas.directory_events import Slot
 from schemas.periods import local_date
 from services.metrics.calendars import firm_clock
 from services.metrics.catalogue import DEFINITIONS, choose
-from services.metrics.cohorts import OpenEntry, Window, Work, Worked, days_of
+from services.metrics.cohorts import OpenEntry, Timing, Window, Work, Worked, days_of
 from services.metrics.figures import Measured, Question, answer, count_figures, windows
 from services.metrics.records import Escalation, Placed, PlacedEscalation
 from services.metrics.turnaround import elapsed_seconds, pauses
@@ -405,8 +405,30 @@ def test_stock_is_counted_at_the_end_of_each_window_and_not_before_it_begins():
         (4, 0, {"no_due_date": 1}),
         (5, 0, {"no_due_date": 1}),
     ]
+    begins = work_of(task, as_of=minute(16 * HOUR))
+    span = Window(date(2026, 7, 2), date(2026, 7, 3))
+    assert ask(begins, "open_overdue", span=span)["open_overdue", None].value == 1
     ahead = Question(choose(["open_overdue"]), Window(date(2026, 9, 1), date(2026, 9, 2)))
     assert [figure.excluded for figure in answer(work_of(task, vague), ahead)] == [{}]
+
+
+def test_what_was_due_after_a_window_was_not_overdue_at_its_end():
+    task = placed((0, "requested", {"due_at": minute(48 * HOUR)}))
+    span = Window(date(2026, 7, 1), date(2026, 7, 5))
+    found = answer(work_of(task), Question(choose(["open_overdue"]), span, granularity="day"))
+    assert [figure.value for figure in found] == [0, 0, 1, 1]
+
+
+def test_what_is_left_out_measures_nothing():
+    task = placed((0, "requested", {"due_at": minute(9)}), (5, "submitted"), (6, "cancelled"))
+    for name in ("slack", "turnaround", "review_coverage"):
+        (member,) = DEFINITIONS[name].measure(work_of(task), JULY, Timing())
+        assert (member.excluded, member.seconds, member.hit, member.span) == (
+            "cancelled",
+            None,
+            None,
+            None,
+        )
 
 
 def test_the_end_of_a_window_belongs_to_the_next():
@@ -476,6 +498,10 @@ def test_windows_are_half_open_in_the_firms_zone():
             granularity="day",
         )
         assert [figure.n for figure in answer(work_of(task), question)] == expected
+        second = ask(
+            work_of(task), "review_coverage", span=Window(date(2026, 7, 2), question.span[1])
+        )
+        assert second["review_coverage", None].n == expected[1]
     outside = placed((0, "requested"), (day + 16 * HOUR, "submitted"))
     assert [figure.n for figure in answer(work_of(outside), question)] == [0, 0]
 
@@ -553,6 +579,20 @@ def test_figures_are_counted_before_they_are_made():
         for phases in (None, ("active",)):
             question = Question(choose(names), JULY, "day", group_by=group_by, phases=phases)
             assert count_figures(work, question) == len(answer(work, question))
+
+
+def test_groups_of_open_timers_and_of_loose_escalations_are_counted_too():
+    other = replace(PLACE, task_type="scheduling", placement_id="plc-2")
+    told = Escalation("x-9", "access", False, minute(5), None, None, None, None, None)
+    work = work_of(
+        placed((0, "requested"), (30, "submitted")),
+        worked=(part(1, 60),),
+        open_entries=(OpenEntry("e-5", minute(0), other),),
+        escalations=(PlacedEscalation("firm-1", "x-9", other, (told,), ()),),
+    )
+    for name in ("hours_by_task_type", "escalation_rate"):
+        question = Question(choose([name])[:1], JULY, group_by=("placement",))
+        assert count_figures(work, question) == len(answer(work, question)) == 2
 
 
 def test_pauses_never_reach_outside_the_stretch_they_are_asked_for():

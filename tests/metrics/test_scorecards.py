@@ -109,8 +109,11 @@ def test_a_placement_that_is_over_or_has_not_begun_has_no_card():
     last_day = placement("plc-3", ("placement.ended", {"ended_at": "2026-06-29T12:00:00Z"}))
     first_day = placement("plc-4", started_at="2026-07-05T12:00:00Z")
     midnight = placement("plc-5", ("placement.ended", {"ended_at": "2026-06-29T04:00:00Z"}))
-    rows = card_of(placements=[over, ahead, last_day, first_day, midnight]).placements
-    assert [row.placement_id for row in rows] == ["plc-3", "plc-4"]
+    last_second = placement("plc-6", started_at="2026-07-06T03:59:59Z")
+    next_week = placement("plc-7", started_at="2026-07-06T04:00:00Z")
+    employed = [over, ahead, last_day, first_day, midnight, last_second, next_week]
+    rows = card_of(placements=employed).placements
+    assert [row.placement_id for row in rows] == ["plc-3", "plc-4", "plc-6"]
 
 
 def test_few_values_have_the_last_four_weeks_beside_them():
