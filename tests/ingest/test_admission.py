@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from schemas.envelope import read_event
-from services.ingest.admission import CODES, Denial, is_under, judge
+from services.ingest.admission import CODES, Denial, is_under, judge, standing_key
 
 NOW = datetime(2026, 7, 15, 12, tzinfo=UTC)
 ALL = frozenset({"*"})
@@ -217,6 +217,18 @@ def test_others_are_told_that_a_placement_is_of_another_firm(sender, what):
     event = event_of(what)
     found = [verdict(sender, event, known) for known in KNOWN]
     assert found == [None, None, ("not_bound", "/data/placement_id")]
+
+
+def test_what_one_event_is_refused_for_is_not_taken_for_anothers_of_other_bounds():
+    task = event_of(STARTED)
+    others = [
+        event_of(("task.acknowledged", TASK)),
+        event_of(STARTED, firm_id="f-2"),
+        event_of(STARTED, placement_id="p-2"),
+        event_of(STARTED, source="tracker/a-2"),
+    ]
+    assert len({standing_key(event) for event in (task, *others)}) == 5
+    assert standing_key(event_of(STARTED, task_id="t-2", time=NOW - DAY)) == standing_key(task)
 
 
 SECOND = timedelta(seconds=1)

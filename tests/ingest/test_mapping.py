@@ -36,6 +36,20 @@ def test_a_rule_fits_when_all_its_conditions_do(condition, fits):
     assert given_by(condition | {"matter_ref": "m"}).matter_ref == ("m" if fits else None)
 
 
+@pytest.mark.parametrize(
+    ("email", "user"),
+    [
+        ("Maria@Example.COM", "maria@example.com"),
+        ("maria@example.com", "MARIA@EXAMPLE.COM"),
+        ("gross@example.com", "gro\xdf@example.com"),
+        ("gro\xdf@example.com", "GROSS@example.com"),
+    ],
+)
+def test_an_address_fits_however_its_letters_are_written(email, user):
+    stint = replace(STINT, email=email)
+    assert given_by({"user": user, "matter_ref": "m"}, stint=stint).matter_ref == "m"
+
+
 LONG_CELLS = [
     (replace(STINT, email="\xe9" * 60_000), {"user": "u"}),
     (replace(STINT, email="\xe9" * 500), {"user": "\u0390" * 500}),
