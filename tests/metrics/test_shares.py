@@ -28,6 +28,10 @@ def test_golden_wilson_intervals(numerator, denominator, low, high):
     ]
 
 
+def test_none_of_many_is_told_without_a_sign():
+    assert [str(share(0, n).low) for n in (1, 21, 37)] == ["0.0", "0.0", "0.0"]
+
+
 def test_nothing_of_nothing_is_no_share():
     assert share(0, 0) == (None, None, None)
 
