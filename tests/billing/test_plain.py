@@ -72,6 +72,13 @@ def test_a_months_plain_work_is_plain_before_and_after_it_is_issued():
     assert plain_ids(story, "2026-08") == ["e-1", "e-2", "e-3", "e-9", "n-1"]
 
 
+def test_plain_work_of_a_later_month_is_no_matter_of_this_one():
+    story = Story()
+    story.record("e-1", MORNING.format(day=1))
+    story.record("e-2", "2026-08-03T09:00-04:00/2026-08-03T10:00-04:00")
+    assert plain_ids(story, "2026-07") == ["e-1", "e-2"]
+
+
 def test_an_entry_that_was_amended_or_voided_after_its_issue_is_judged():
     story = Story()
     for day in (1, 2, 3):

@@ -106,6 +106,7 @@ def test_an_array_is_cut_at_its_elements_even_where_one_is_unsound(body, items):
         b"[{}] x",
         b"[{}][{}]",
         b'[{"a":1]}',
+        b"[[{]},1]",
         b'[{"a": "x]',
         b'["x, {}]',
         b"[{}}]",
@@ -199,6 +200,21 @@ def test_headers_are_percent_decoded():
     [raw] = split(BINARY, [*HEADERS, ("ce-tool", "caf%C3%A9%20%E2%82%AC%22\\")], DATA)
     assert isinstance(raw, bytes)
     assert read_event(raw).model_extra == {"tool": 'café €"\\'}
+
+
+def test_a_header_of_digits_is_a_text_but_for_the_sequence():
+    told = {"ce-id": "17", "ce-sequence": "17", "ce-tool": "17"}
+    [raw] = split(
+        BINARY,
+        [
+            *((name, told.get(name, v)) for name, v in HEADERS),
+            *[(name, told[name]) for name in ("ce-sequence", "ce-tool")],
+        ],
+        DATA,
+    )
+    assert isinstance(raw, bytes)
+    event = read_event(raw)
+    assert (event.id, event.sequence, event.model_extra) == ("17", 17, {"tool": "17"})
 
 
 def test_a_quoted_header_means_what_stands_between_its_quotes():
