@@ -82,6 +82,16 @@ def test_time_of_another_source_takes_no_part():
     assert held(story.draft("2026-07")) == ["2026-07 theirs other_source 7200"]
     story.record("again", span(1, 3), source="toggl/workspace-1")
     assert crossing(story) == {"ours", "again"}
+    story.start("timer", clock(1).isoformat(), source="toggl/workspace-1")
+    assert crossing(story) == {"ours", "again", "timer"}
+
+
+def test_whose_a_running_timer_is_depends_on_the_firms_date_of_its_start():
+    placement = a_placement(sources=timeline(None, ("2026-07-06", "toggl")))
+    story = Story(placements={"p-1": placement})
+    story.start("evening", "2026-07-05T22:00-04:00")
+    story.record("evenings", "2026-07-05T23:00-04:00/2026-07-05T23:30-04:00")
+    assert crossing(story) == {"evening", "evenings"}
 
 
 def test_void_entries_and_those_without_clock_times_overlap_nothing():

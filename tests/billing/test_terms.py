@@ -8,7 +8,7 @@ from tests.billing.story import terms
 
 OLD = terms(version=1, effective_month=Month(2026, 1))
 NEW = terms(version=2, effective_month=Month(2026, 8))
-NEW_CORRECTED = terms(version=3, effective_month=Month(2026, 8))
+NEW_CORRECTED = terms(version=3, effective_month=Month(2026, 8), terms_id="terms-0")
 BACKDATED = terms(version=4, effective_month=Month(2026, 3))
 
 
