@@ -19,6 +19,24 @@ async def conn(settings):
     await found.close()
 
 
+class Others:
+    """Whoever shares the loop, and counts the turns that they get."""
+
+    def __init__(self, pause):
+        self._turns = 0
+        self._task = asyncio.create_task(self._run(pause))
+
+    async def _run(self, pause):
+        while True:
+            self._turns += 1
+            await asyncio.sleep(pause)
+
+    def stop(self):
+        """End them, and say how many turns they had."""
+        self._task.cancel()
+        return self._turns
+
+
 async def test_silence_inside_a_transaction_costs_it(conn):
     transaction = conn.transaction()
     await transaction.start()
@@ -28,56 +46,32 @@ async def test_silence_inside_a_transaction_costs_it(conn):
 
 
 async def test_one_long_piece_of_work_keeps_its_transaction_and_leaves_the_loop_its_turns(conn):
-    turns = 0
-
-    async def others():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0.01)
-
-    beside = asyncio.create_task(others())
+    beside = Others(0.01)
     async with conn.transaction():
         await Pulse(conn).run(lambda: time.sleep(TOO_LONG_SECONDS), LARGE_RECORDS + 1)
         assert await conn.fetchval("select 1") == 1
-    beside.cancel()
+    turns = beside.stop()
     assert turns > 50
 
 
 async def test_many_short_pieces_keep_their_transaction_and_leave_the_loop_its_turns(conn):
-    turns = 0
-
-    async def others():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.create_task(others())
+    beside = Others(0)
     async with conn.transaction():
         pulse = Pulse(conn)
         pieces = int(TOO_LONG_SECONDS / TURN_SECONDS)
         for _ in range(pieces):
             await pulse.run(lambda: time.sleep(TURN_SECONDS), 1)
         assert await conn.fetchval("select 1") == 1
-    beside.cancel()
+    turns = beside.stop()
     assert turns >= pieces // 2
 
 
 async def test_few_records_that_take_long_leave_the_loop_its_turns(conn):
-    turns = 0
-
-    async def others():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.create_task(others())
+    beside = Others(0)
     pulse = Pulse(conn)
     for _ in range(20):
         await pulse.run(lambda: time.sleep(2 * TURN_SECONDS), 1)
-    beside.cancel()
+    turns = beside.stop()
     assert turns >= 19
 
 
