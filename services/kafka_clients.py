@@ -1,8 +1,12 @@
 """How every client of ours reaches Kafka, and what it needs when its broker is away."""
 
 import asyncio
+import random
 import ssl
+import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -24,6 +28,7 @@ STOP_SECONDS = 4.0
 LAST_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
 ASK_MILLISECONDS = 2_000
+CONNECT_SECONDS = 5.0  # to be taken, and told what a node can do
 
 
 def access(settings: Settings) -> dict[str, Any]:
@@ -126,14 +131,71 @@ def calm(client: AIOKafkaClient) -> None:
     client._metadata_update = update_calmly  # noqa: SLF001 (likewise)
 
 
+def avoid_silent(client: AIOKafkaClient) -> None:
+    """Have a client leave a node alone for as long as it kept it waiting, if there are others.
+
+    A node that stands still takes connections and answers nothing. The client asks whom it meets by
+    chance, and connects to one node at a time: without this it waits there again and again, each
+    time for as long as a request may take, and connects to nobody else meanwhile.
+    """
+    cluster, connect, choose = client.cluster, client._get_conn, client.get_random_node  # noqa: SLF001 (there is no public way)
+    request_seconds = client._request_timeout_ms / 1000  # noqa: SLF001 (likewise)
+    connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
+    silent_until: dict[tuple[str, int], float] = {}
+
+    def is_silent(node: int | str) -> bool:
+        broker = cluster.broker_metadata(node)
+        until = 0.0 if broker is None else silent_until.get((broker.host, broker.port), 0.0)
+        return until > time.monotonic()
+
+    def speaking() -> list[int]:
+        return [broker.nodeId for broker in cluster.brokers() if not is_silent(broker.nodeId)]
+
+    async def connect_to_speaking(node: int | str, **how: Any) -> AIOKafkaConnection | None:
+        async with connecting[node, how.get("group")]:
+            if is_silent(node) and speaking():
+                return None
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    conn: AIOKafkaConnection | None = await connect(node, **how)
+            except TimeoutError:
+                if broker := cluster.broker_metadata(node):
+                    silent_until[broker.host, broker.port] = time.monotonic() + CONNECT_SECONDS
+                client.force_metadata_update()  # as the client does where it is refused
+                return None
+            return conn
+
+    def choose_speaking() -> int | None:
+        found = speaking()
+        return random.choice(found) if found else choose()  # noqa: S311 (nothing is kept from anyone)
+
+    def note_silence(conn: AIOKafkaConnection, reason: CloseReason) -> None:
+        if reason is CloseReason.CONNECTION_TIMEOUT:
+            silent_until[conn.host, conn.port] = time.monotonic() + request_seconds
+
+    client._get_conn_lock_value = nullcontext()  # noqa: SLF001 (a lock for each node takes its place)
+    client._get_conn, client.get_random_node = connect_to_speaking, choose_speaking  # noqa: SLF001 (likewise)
+    _after_closing(client, note_silence)
+
+
 def tell_disconnected(client: AIOKafkaClient, tell: Callable[[AIOKafkaConnection], None]) -> None:
     """Have a client tell of each connection that a broker or a timeout has ended."""
+
+    def tell_lost(conn: AIOKafkaConnection, reason: CloseReason) -> None:
+        if reason not in {CloseReason.IDLE_DROP, CloseReason.SHUTDOWN}:
+            tell(conn)
+
+    _after_closing(client, tell_lost)
+
+
+def _after_closing(
+    client: AIOKafkaClient, tell: Callable[[AIOKafkaConnection, CloseReason], None]
+) -> None:
     closed = client._on_connection_closed  # noqa: SLF001 (there is no public way)
 
     def closed_and_told(conn: AIOKafkaConnection, reason: CloseReason) -> None:
         closed(conn, reason)
-        if reason not in {CloseReason.IDLE_DROP, CloseReason.SHUTDOWN}:
-            tell(conn)
+        tell(conn, reason)
 
     client._on_connection_closed = closed_and_told  # noqa: SLF001 (likewise)
 

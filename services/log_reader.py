@@ -25,6 +25,7 @@ from prometheus_client import Counter
 
 from services.kafka_clients import (
     access,
+    avoid_silent,
     calm,
     find_obstacle,
     has_left,
@@ -113,6 +114,7 @@ class _Reader:
             **access(settings),
         )
         calm(self.consumer._client)  # noqa: SLF001 (there is no public way)
+        avoid_silent(self.consumer._client)  # noqa: SLF001 (likewise)
         tell_disconnected(self.consumer._client, self._disconnected)  # noqa: SLF001 (likewise)
         self.joined = False
         self._house = house

@@ -19,9 +19,11 @@ NESTED_MAX = 10_000
 ATTRIBUTE = "ce-"
 
 _SPACE = " \t\r\n"
-_BLANKS = re.compile(f"[{_SPACE}]*")
+# So many at a time: a call over megabytes of them would keep every other thread from its turn.
+_BLANKS_MAX = 16_384
+_BLANKS = re.compile(f"[{_SPACE}]{{0,{_BLANKS_MAX}}}")
 _BLANK_BYTES = _SPACE.encode()
-_BEGIN = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*")
+_BEGIN = re.compile(rb"[ \t\r\n]{0,%d}\[[ \t\r\n]{0,%d}(?=\{)" % (_BLANKS_MAX, _BLANKS_MAX))
 _BETWEEN = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 _CLOSING = {"[": "]", "{": "}"}
@@ -152,9 +154,12 @@ _SPLITTERS = {STRUCTURED: _split_structured, BATCH: _split_array, LINES: _split_
 
 
 def _after_blanks(text: str, place: int) -> int:
-    found = _BLANKS.match(text, place)
-    assert found is not None, "no blank at all is a match too"
-    return found.end()
+    while True:
+        found = _BLANKS.match(text, place)
+        assert found is not None, "no blank at all is a match too"
+        if found.end() - place < _BLANKS_MAX:
+            return found.end()
+        place = found.end()
 
 
 def _end_of_value(text: str, start: int) -> int | None:

@@ -6,10 +6,15 @@ import time
 
 import pytest
 import structlog
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import RequestTimedOutError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from services.kafka import TopicRefused, ensure_topics, log_ends
+from services.kafka_clients import access, avoid_silent
 from services.log_reader import REQUEST_MILLISECONDS
 from services.postgres import connect
+from services.topic_ids import see_topics
 from tests.faults.nodes import (
     HEAL_SECONDS,
     here,
@@ -24,6 +29,7 @@ from tests.faults.trackers import PATIENCE_SECONDS, SLACK_SECONDS
 __all__ = ["here", "three_nodes"]
 
 FIND_TALLY = "select true from tally where entity_id = $1"
+SILENT_MILLISECONDS = 2_000
 STILL_SECONDS = 10.0  # to hear who leads now, to join the group anew, and to be placed
 log = structlog.get_logger()
 
@@ -71,6 +77,32 @@ async def test_a_consumer_waits_for_a_frozen_node_no_longer_than_a_request_may_t
         seconds = time.monotonic() - started
         log.info("read_on", seconds=round(seconds, 2), times=round(pace.times(), 1))
         assert pace.late(seconds, REQUEST_MILLISECONDS / 1000) < STILL_SECONDS
+
+
+async def test_a_frozen_node_is_waited_for_once_and_asked_again_when_it_thaws(here, three_nodes):
+    """Whom a client asks is chance: without a memory it waits at the same node again and again."""
+    topics = [here.topic("time-events")]
+    client = AIOKafkaClient(request_timeout_ms=SILENT_MILLISECONDS, **access(here))
+    avoid_silent(client)
+    await client.bootstrap()
+    number, node = next(iter(three_nodes.nodes.items()))
+    frozen, pace = node.process(), Pace()
+    try:
+        await client.send(number, MetadataRequest(topics))
+        frozen.suspend()
+        with pytest.raises(RequestTimedOutError):
+            await client.send(number, MetadataRequest(topics))
+        started = time.monotonic()
+        for _ in range(30):
+            assert (await see_topics(client, topics)).ids.keys() == set(topics)
+        assert pace.late(time.monotonic() - started) < SILENT_MILLISECONDS / 1000
+        frozen.resume()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await client.ready(number):  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.02)
+    finally:
+        frozen.resume()
+        await client.close()
 
 
 async def until_applied(settings, entry_id):

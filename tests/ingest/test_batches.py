@@ -128,6 +128,15 @@ def test_broken_elements_behind_a_long_one_take_no_long_time(broken):
     assert time.process_time() - began < 1  # a decoder's error counts the lines before its place
 
 
+@pytest.mark.parametrize("count", [0, 1, 16_383, 16_384, 16_385, 32_768, 40_001])
+def test_blanks_are_passed_over_wherever_and_however_many(count):
+    blanks = (b" \t\r\n" * (count // 4 + 1))[:count]
+    around = blanks.join([b"", b"[", b'{"a":1}', b",", b'{"b":2}', b"]", b""])
+    assert split(BATCH, [], around) == [b'{"a":1}', b'{"b":2}']
+    assert guess(around) in ([b'{"a":1}', b'{"b":2}'], None)
+    assert split(BATCH, [], blanks + b"[" + blanks + b"7]") == [b"7"]
+
+
 PIECES = ["{", "}", "[", "]", ",", '"', "\\", " ", "a", "1", ":", "-", "1.5", '"a"', "{}", "[{}]"]
 
 
@@ -285,7 +294,7 @@ def test_an_array_of_events_is_parted_by_what_stands_between_its_first_two(separ
 def test_a_guess_is_not_made_beyond_5000_events_nor_of_what_is_no_array():
     assert guess(b"[" + b",".join([b"{}"] * 5_000) + b"]") == [b"{}"] * 5_000
     assert guess(b"[" + b",".join([b"{}"] * 5_001) + b"]") is None
-    for body in (b"", b"{}", b"[{}", b"{}]", b" \n", b"[{},{}]x"):
+    for body in (b"", b"{}", b"[{}", b"{}]", b" \n", b"[{},{}]x", b"[]", b"[7]", b'["}, {"]'):
         assert guess(body) is None
 
 
