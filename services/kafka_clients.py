@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, CloseReason, collect_hosts, create_conn
 from aiokafka.errors import (
@@ -140,7 +140,7 @@ def avoid_silent(client: AIOKafkaClient) -> None:
     """
     cluster, connect, choose = client.cluster, client._get_conn, client.get_random_node  # noqa: SLF001 (there is no public way)
     request_seconds = client._request_timeout_ms / 1000  # noqa: SLF001 (likewise)
-    connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
+    connecting: defaultdict[tuple[int | str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
     silent_until: dict[tuple[str, int], float] = {}
 
     def is_silent(node: int | str) -> bool:
@@ -151,13 +151,15 @@ def avoid_silent(client: AIOKafkaClient) -> None:
     def speaking() -> list[int]:
         return [broker.nodeId for broker in cluster.brokers() if not is_silent(broker.nodeId)]
 
-    async def connect_to_speaking(node: int | str, **how: Any) -> AIOKafkaConnection | None:
-        async with connecting[node, how.get("group")]:
+    async def connect_to_speaking(
+        node: int | str, *, group: int = ConnectionGroup.DEFAULT, **how: Any
+    ) -> AIOKafkaConnection | None:
+        async with connecting[node, group]:
             if is_silent(node) and speaking():
                 return None
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    conn: AIOKafkaConnection | None = await connect(node, **how)
+                    conn: AIOKafkaConnection | None = await connect(node, group=group, **how)
             except TimeoutError:
                 if broker := cluster.broker_metadata(node):
                     silent_until[broker.host, broker.port] = time.monotonic() + CONNECT_SECONDS
