@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
-WORKERS ?= 2
+# One more than the processors of a small machine: many tests wait for servers.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test faults fuzz bench check format lock clean
