@@ -205,7 +205,9 @@ class Play:
         for task in (*watching, *(task for task in trouble if task not in self._under_way)):
             task.cancel()
         behind = [self._behind] if self._behind else []
-        await asyncio.gather(*trouble, *watching, *behind, return_exceptions=True)
+        ended = await asyncio.gather(*trouble, *watching, *behind, return_exceptions=True)
+        failed = {_words(error) for error in ended if isinstance(error, Exception)}
+        self._outcome.verdict.wrong.extend(sorted(failed))
         if self._pair is not None:
             await self._pair.heal()
 
