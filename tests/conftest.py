@@ -1,6 +1,5 @@
 """Real servers for tests that ask: a database cloned from a template, topics of its own."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +16,6 @@ hypothesis_settings.register_profile(
     "shared-cores", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("shared-cores")
-WAITING = (
-    ("tests/faults/",),
-    ("tests/overload/", "tests/services/machine/", "tests/journeys/", "tests/races/"),
-)
 _FOLDER = pytest.StashKey[Path]()
 
 
@@ -38,23 +33,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             pytest.exit(str(error), returncode=1)
         terminal.line("; later runs need no registry")
     config.stash[_FOLDER] = servers.prepare()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have workers begin with the rooms whose tests wait long: at the end all others would idle."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if workers == 1:
-        return
-    slow = [[item for item in items if item.nodeid.startswith(rooms)] for rooms in WAITING]
-    others = [item for item in items if not item.nodeid.startswith(sum(WAITING, ()))]
-    ordered: list[pytest.Item] = []
-    for number in range(workers):  # the first gets the first part of what is left, and so on
-        first = [item for group in slow[number::workers] for item in group]
-        size = (len(items) - len(ordered)) // (workers - number)
-        taken = max(0, size - len(first))
-        ordered += first + others[:taken]
-        others = others[taken:]
-    items[:] = ordered
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
