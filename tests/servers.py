@@ -19,10 +19,10 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from services.machine.children import SERVICES
 from services.machine.embedded_kafka import EmbeddedKafka, new_kafka
 from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres
-from services.machine.ports import choose_port
+from services.machine.installation import PORTS
+from services.machine.ports import is_free
 from services.migrations import migrate
 from services.settings import Settings
 
@@ -30,7 +30,10 @@ TEMPLATE = "template_migrated"
 VARIABLE = "TESTS_OF_TURNSHEET_SERVERS"  # how the workers hear which folder is the run's
 ROLE_PASSWORD = "role-password-of-the-tests"
 PREFIX = "turnsheet-tests-"
+OWN_PORTS = range(12_000, 20_000)  # below those that `turnsheet up` chooses from
+_TURN = Path(tempfile.gettempdir()) / f"{PREFIX}{os.getuid()}.port"  # the last one given
 WARDEN_SECONDS = 60
+SESSION_MILLISECONDS = 1000
 _WARDENS: dict[Path, "subprocess.Popen[bytes]"] = {}
 
 
@@ -110,20 +113,35 @@ def settings_of(database_url: str, kafka: str, home: Path) -> Settings:
     )
 
 
-_given: set[int] = set()
-
-
 def own_port() -> int:
-    """Return a free port that this process gives nobody else: who is killed finds it free again."""
-    port = choose_port("127.0.0.1", 0, frozenset(_given))
-    _given.add(port)
+    """Return a free port, each in turn: no other process of any run is given it soon.
+
+    Who is killed, or begins to listen later, finds it free. `turnsheet up` chooses from others.
+    """
+    with _TURN.open("a+") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        turn.seek(0)
+        last = int(turn.read() or OWN_PORTS[-1]) - OWN_PORTS[0]
+        in_turn = (OWN_PORTS[(last + step) % len(OWN_PORTS)] for step in range(1, len(OWN_PORTS)))
+        port = next(port for port in in_turn if is_free("127.0.0.1", port))
+        turn.truncate(0)
+        turn.write(str(port))
     return port
+
+
+def kafka_in(folder: Path) -> EmbeddedKafka:
+    """Describe a Kafka on ports of its own; one that was killed may be back after a second."""
+    return new_kafka(folder, own_port(), own_port(), SESSION_MILLISECONDS)
+
+
+def postgres_in(folder: Path) -> EmbeddedPostgres:
+    """Describe a Postgres on a port of its own."""
+    return new_postgres(folder, own_port())
 
 
 def with_ports(settings: Settings) -> Settings:
     """Give each house two ports of its own, for its API and its health."""
-    ports = {f"{name}{kind}_port": own_port() for name in SERVICES for kind in ("", "_ops")}
-    return settings.model_copy(update=ports)
+    return settings.model_copy(update={name: own_port() for name in PORTS})
 
 
 def plain(settings: Settings) -> dict[str, Any]:
@@ -168,8 +186,7 @@ def _sweep() -> None:
 
 
 def _start(folder: Path) -> dict[str, str]:
-    postgres = new_postgres(folder / "postgres")
-    kafka = new_kafka(folder / "kafka", session_milliseconds=1000)
+    postgres, kafka = postgres_in(folder / "postgres"), kafka_in(folder / "kafka")
     with ThreadPoolExecutor() as pool, _bare_environment():
         for started in [pool.submit(start_postgres, postgres), pool.submit(kafka.start)]:
             started.result()

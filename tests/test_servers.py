@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,9 @@ import psutil
 import psycopg
 import pytest
 
-from services.machine.ports import is_free
+from services.machine.ports import CHOSEN, is_free
 from services.settings import Settings
+from tests import servers
 from tests.servers import VARIABLE, fresh_database, own_port, plain, with_ports
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +25,6 @@ SECONDS = 60
 BEGIN = """
 import json, multiprocessing, psutil, signal, subprocess, sys, tempfile
 from pathlib import Path
-from services.machine.embedded_postgres import new_postgres
 from tests import servers
 from tests.fuzz import world
 
@@ -41,7 +42,7 @@ fork.start()
 tell(pids=[child.pid, fork.pid])
 """
 OWN = """
-postgres = new_postgres(folder / "own" / "postgres")
+postgres = servers.postgres_in(folder / "own" / "postgres")
 postgres.start()
 server = psutil.Process(postgres.pid())
 frozen = [server, *server.children()]
@@ -145,5 +146,22 @@ def test_each_house_has_ports_of_its_own(settings):
     assert all(is_free(settings.host, port) for port in ports)
 
 
-def test_a_port_is_given_once_whether_or_not_somebody_listens_there():
-    assert len({own_port() for _ in range(500)}) == 500
+def test_a_port_is_given_once_whichever_process_asks_and_whether_or_not_somebody_listens_there():
+    ask = f"from {own_port.__module__} import own_port; print(*[own_port() for _ in range(300)])"
+    asked = [
+        subprocess.Popen([sys.executable, "-c", ask], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    given = [int(port) for process in asked for port in process.communicate()[0].split()]
+    assert len(given) == len(set(given)) == 600
+    assert not {*given} & {*CHOSEN}
+
+
+def test_a_port_that_somebody_listens_on_is_passed_over_and_the_turn_begins_again_at_its_end(
+    monkeypatch, tmp_path
+):
+    first = own_port()
+    monkeypatch.setattr(servers, "_TURN", tmp_path / "turn")
+    monkeypatch.setattr(servers, "OWN_PORTS", range(first, first + 3))
+    with socket.create_server(("127.0.0.1", first + 1)):
+        assert [own_port() for _ in range(4)] == [first, first + 2, first, first + 2]

@@ -16,11 +16,9 @@ import psutil
 
 from services.machine.children import await_ready, start_child
 from services.machine.embedded_kafka import new_kafka
-from services.machine.embedded_postgres import new_postgres
-from services.machine.ports import choose_port
 from services.migrations import migrate
 from services.settings import CHOSEN, Settings, write_private
-from tests.servers import prepare, stop, with_ports
+from tests.servers import own_port, postgres_in, prepare, stop, with_ports
 
 ROOT = Path(__file__).parent.parent.parent
 PEERS = Path(__file__).parent / "peers"
@@ -86,7 +84,8 @@ def servers(**given: Any) -> Iterator[Settings]:
     They and all that is started beside them end with this process, whoever kills it.
     """
     folder = prepare()
-    postgres, kafka = new_postgres(folder / "postgres"), new_kafka(folder / "kafka")
+    postgres = postgres_in(folder / "postgres")
+    kafka = new_kafka(folder / "kafka", own_port(), own_port())
     try:
         with ThreadPoolExecutor() as pool:
             for started in [pool.submit(postgres.start), pool.submit(kafka.start)]:
@@ -129,7 +128,7 @@ def program(
     name: str, arguments: Sequence[str], python: Path = Path(sys.executable)
 ) -> Iterator[Process]:
     """Run a program that takes `--port` and wait until it listens."""
-    port = choose_port("127.0.0.1")
+    port = own_port()
     with tempfile.TemporaryFile() as log:
         popen = subprocess.Popen(
             [str(python), *arguments, "--port", str(port)],

@@ -13,11 +13,10 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from services.machine.embedded_kafka import EmbeddedKafka, find_java, new_kafka
-from services.machine.ports import choose_port
+from services.machine.embedded_kafka import EmbeddedKafka, find_java
 from services.settings import Settings
+from tests.servers import SESSION_MILLISECONDS, kafka_in, own_port
 
-SESSION_MILLISECONDS: Final = 1000
 PASSWORDS: Final = {
     name: f"password-of-{name}" for name in ("admin", "ingest", "billing", "metrics")
 }
@@ -58,10 +57,9 @@ class Guarded:
 
 
 def new_guarded(folder: Path) -> Guarded:
-    """Describe a guarded broker on free ports, its certificate made."""
-    bare = new_kafka(folder, session_milliseconds=SESSION_MILLISECONDS)
-    taken = frozenset({bare.port, bare.controller_port})
-    encrypted = f"127.0.0.1:{choose_port('127.0.0.1', 0, taken)}"
+    """Describe a guarded broker on ports of its own, its certificate made."""
+    bare = kafka_in(folder)
+    encrypted = f"127.0.0.1:{own_port()}"
     properties = {
         "listeners": f"SASL_PLAINTEXT://{bare.bootstrap_servers},SASL_SSL://{encrypted},"
         f"CONTROLLER://127.0.0.1:{bare.controller_port}",
@@ -138,8 +136,8 @@ class Cluster:
 
 
 def new_cluster(folder: Path) -> Cluster:
-    """Describe three nodes on free ports."""
-    bare = {number: new_kafka(folder / str(number)) for number in (1, 2, 3)}
+    """Describe three nodes on ports of their own."""
+    bare = {number: kafka_in(folder / str(number)) for number in (1, 2, 3)}
     voters = ",".join(f"{n}@127.0.0.1:{node.controller_port}" for n, node in bare.items())
     cluster_id = uuid4().hex[:22]
     shared = {

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 
 from services.kafka import ensure_topics
-from services.machine.embedded_kafka import EmbeddedKafka, new_kafka
-from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres
+from services.machine.embedded_kafka import EmbeddedKafka
+from services.machine.embedded_postgres import EmbeddedPostgres
 from services.migrations import migrate
 from services.settings import Settings
 from tests import tally
-from tests.servers import VARIABLE
+from tests.servers import VARIABLE, kafka_in, postgres_in
 
 
 def _folder() -> Iterator[Path]:
@@ -33,7 +33,7 @@ server_folder = pytest.fixture(_folder, scope="module", name="server_folder")
 @pytest.fixture
 def own_kafka(folder: Path) -> Iterator[EmbeddedKafka]:
     """A broker that the test may kill."""
-    kafka = new_kafka(folder / "kafka", session_milliseconds=1000)
+    kafka = kafka_in(folder / "kafka")
     kafka.start()
     yield kafka
     kafka.stop()
@@ -42,7 +42,7 @@ def own_kafka(folder: Path) -> Iterator[EmbeddedKafka]:
 @pytest.fixture
 def own_postgres(folder: Path, settings: Settings) -> Iterator[EmbeddedPostgres]:
     """A migrated Postgres that the test may stop; it flushes to disk as a real one does."""
-    postgres = new_postgres(folder / "postgres")
+    postgres = postgres_in(folder / "postgres")
     postgres.start()
     with psycopg.connect(postgres.url):
         migrate(settings.model_copy(update={"database_url": postgres.url}))

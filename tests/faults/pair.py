@@ -9,10 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.machine.embedded_kafka import EmbeddedKafka
-from services.machine.embedded_postgres import EmbeddedPostgres, new_postgres
+from services.machine.embedded_postgres import EmbeddedPostgres
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.world import Servers
-from tests.servers import TEMPLATE, own_port, start_postgres
+from tests.servers import (
+    SESSION_MILLISECONDS,
+    TEMPLATE,
+    own_port,
+    postgres_in,
+    start_postgres,
+)
 
 HOUSES = ("ingest", "metrics", "billing")
 
@@ -118,7 +124,7 @@ class Pair:
 async def pair(folder: Path) -> AsyncIterator[Pair]:
     """Run a pair for the length of a block."""
     async with AsyncExitStack() as stack:
-        postgres = new_postgres(folder / "postgres")
+        postgres = postgres_in(folder / "postgres")
         ports = [own_port() for _ in range(2 + len(HOUSES))]
         listeners = dict(zip(HOUSES, ports[2:], strict=True))
         proxies = {
@@ -129,7 +135,7 @@ async def pair(folder: Path) -> AsyncIterator[Pair]:
         there = {house: proxies[house, "kafka"].port for house in HOUSES}
         proxies["clients", "ingest"] = await stack.enter_async_context(proxy(0))
         kafka = EmbeddedKafka(
-            (folder / "kafka").absolute(), ports[0], ports[1], session_milliseconds=1000,
+            (folder / "kafka").absolute(), ports[0], ports[1], SESSION_MILLISECONDS,
             properties=_listeners(ports[0], ports[1], listeners, there),
         )  # fmt: skip
         stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, ignore_errors=True)

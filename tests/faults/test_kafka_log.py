@@ -8,17 +8,17 @@ import pytest
 from services.folding import load_offsets, rebuild
 from services.kafka import ensure_topics, log_ends
 from services.log_health import Health
-from services.machine.embedded_kafka import new_kafka
 from tests import tally
-from tests.faults.cluster import SESSION_MILLISECONDS, run
+from tests.faults.cluster import run
 from tests.log import DIRECTORY, entry, put
+from tests.servers import kafka_in
 from tests.tally import process, until
 
 
 @pytest.fixture(scope="module")
 def kafka(server_folder):
     """A broker whose files the tests of this module may cut; it runs when one ends."""
-    broker = new_kafka(server_folder / "kafka", session_milliseconds=SESSION_MILLISECONDS)
+    broker = kafka_in(server_folder / "kafka")
     with run(broker, server_folder):
         yield broker
 

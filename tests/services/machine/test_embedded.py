@@ -12,10 +12,11 @@ import psycopg
 import pytest
 
 from services.machine import embedded_postgres
-from services.machine.embedded_kafka import KafkaFailed, new_kafka
-from services.machine.embedded_postgres import find_place, forget_place, new_postgres, place
+from services.machine.embedded_kafka import KafkaFailed
+from services.machine.embedded_postgres import find_place, forget_place, place
 from services.machine.installation import recover
 from services.machine.log_files import LOG_BYTES_MAX
+from tests.servers import kafka_in, postgres_in
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def folder():
 
 
 def test_postgres_is_made_once_and_recovers_from_an_immediate_stop_and_a_kill(folder):
-    postgres = new_postgres(folder / "postgres")
+    postgres = postgres_in(folder / "postgres")
     postgres.start()
     try:
         with psycopg.connect(postgres.url) as conn:
@@ -52,7 +53,7 @@ def test_postgres_is_made_once_and_recovers_from_an_immediate_stop_and_a_kill(fo
 
 
 def test_a_kafka_left_over_from_a_killed_parent_is_replaced(tmp_path):
-    kafka = new_kafka(tmp_path / "kafka", session_milliseconds=1000)
+    kafka = kafka_in(tmp_path / "kafka")
     kafka.start()
     try:
         assert kafka.folder.stat().st_mode & 0o777 == 0o700  # its log tells of everybody's work
@@ -70,7 +71,7 @@ def test_a_kafka_left_over_from_a_killed_parent_is_replaced(tmp_path):
 
 
 def test_a_kafka_that_does_not_start_says_why(tmp_path):
-    kafka = new_kafka(tmp_path / "kafka")
+    kafka = kafka_in(tmp_path / "kafka")
     kafka.folder.mkdir()
     kafka.log.touch()
     os.truncate(kafka.log, LOG_BYTES_MAX + 1)
@@ -84,7 +85,7 @@ def test_a_kafka_that_does_not_start_says_why(tmp_path):
 
 
 def test_a_process_id_that_is_another_process_by_now_is_nobody(tmp_path):
-    postgres, kafka = new_postgres(tmp_path / "postgres"), new_kafka(tmp_path / "kafka")
+    postgres, kafka = postgres_in(tmp_path / "postgres"), kafka_in(tmp_path / "kafka")
     postgres.data.mkdir(parents=True)
     kafka.folder.mkdir()
     (postgres.data / "postmaster.pid").write_text(f"{os.getpid()}\n{postgres.data}\n")

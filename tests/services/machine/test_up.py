@@ -15,7 +15,10 @@ import psutil
 import pytest
 
 from services.machine.children import CHILDREN, SERVICES, end_orphans, find_orphans, note_children
+from services.machine.installation import PORTS, SERVERS
 from services.machine.ownership import AlreadyOwned, find_owner, owned, vacated
+from services.settings import CHOSEN, write_private
+from tests.servers import own_port
 
 ROOT = Path(__file__).parent.parent.parent.parent
 # Tests that run in the background of a script have SIGINT ignored; a command at work has not.
@@ -27,8 +30,11 @@ READY_SECONDS = 90
 
 @pytest.fixture
 def home():
-    """A data folder whose servers are ended whatever the test did."""
+    """A data folder that remembers ports of its own; its servers end whatever the test did."""
     folder = Path(tempfile.mkdtemp(prefix="turnsheet-up-"))
+    kafka = {"port": own_port(), "controller_port": own_port()}
+    write_private(folder / SERVERS, {"kafka": kafka, "postgres": {"port": own_port()}})
+    write_private(folder / CHOSEN, {port: own_port() for port in PORTS})
     yield folder
     turnsheet(folder, "down")
     shutil.rmtree(folder)
@@ -66,16 +72,11 @@ def environment(home):
         if not name.startswith("TURNSHEET_")
         and name not in {"DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS"}
     }
-    ports = [f"TURNSHEET_{name.upper()}{kind}_PORT" for name in SERVICES for kind in ("", "_OPS")]
-    return (
-        ours
-        | dict.fromkeys(ports, "0")
-        | {
-            "TURNSHEET_HOME": str(home),
-            "TURNSHEET_TOPIC_PARTITIONS": "1",
-            "TURNSHEET_TOPIC_INDEX_BYTES": "65536",
-        }
-    )
+    return ours | {
+        "TURNSHEET_HOME": str(home),
+        "TURNSHEET_TOPIC_PARTITIONS": "1",
+        "TURNSHEET_TOPIC_INDEX_BYTES": "65536",
+    }
 
 
 def turnsheet(home, *arguments):
