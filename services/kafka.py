@@ -25,6 +25,10 @@ READY_TOPIC: Final = "ready"
 # Probes come for ever and nobody reads them again: an hour of them, in files of ten minutes.
 READY_KEPT: Final = {"retention.ms": "3600000", "segment.ms": "600000"}
 RECORD_BYTES_MAX: Final = 1_048_576
+SEGMENT_BYTES: Final = 1 << 30  # Kafka's own
+SEGMENT_BYTES_MAX: Final = (1 << 31) - 1  # a broker may have made it its own
+INDEXED_BYTES: Final = 4096  # of a log to an entry of its indexes, Kafka's own
+TIME_ENTRY_BYTES: Final = 12  # the longest entry
 REQUEST_MILLISECONDS: Final = 5_000
 _UNKNOWN: Final = UnknownTopicOrPartitionError.errno
 _DENIED: Final = TopicAuthorizationFailedError.errno
@@ -48,7 +52,7 @@ def topic_settings(settings: Settings) -> dict[str, str]:
 
     What is confirmed lies on a majority of the copies, and only one that has it all may lead.
     """
-    return {
+    return _segments(settings.topic_index_bytes) | {
         "cleanup.policy": "delete",
         "retention.ms": "-1",
         "retention.bytes": "-1",
@@ -57,6 +61,21 @@ def topic_settings(settings: Settings) -> dict[str, str]:
         "message.timestamp.type": "CreateTime",
         "min.insync.replicas": str(settings.topic_replication // 2 + 1),
         "unclean.leader.election.enable": "false",
+    }
+
+
+def _segments(index_bytes: int) -> dict[str, str]:
+    """Keep a segment as small as its indexes have room for.
+
+    A copy takes many batches at once and looks only before whether its indexes are full: then it
+    neither follows nor, once killed, starts again. Raised by TimeIndex.maybeAppend of Kafka 4.
+    """
+    room = (index_bytes // TIME_ENTRY_BYTES - 1) * INDEXED_BYTES
+    if room > SEGMENT_BYTES_MAX:
+        return {}
+    return {
+        "segment.bytes": str(min(room, SEGMENT_BYTES)),
+        "index.interval.bytes": str(INDEXED_BYTES),
     }
 
 

@@ -91,7 +91,9 @@ class Settings(BaseSettings):
     )
     topic_replication: int = Field(1, ge=1, le=5, description="Copies of a topic that is created.")
     topic_index_bytes: int = Field(
-        10_485_760, ge=4096, description="Bytes set aside for each index file of a topic."
+        10_485_760,
+        ge=4096,
+        description="Bytes set aside for each index file of a topic; few make small segments.",
     )
     produce_deadline_seconds: float = Field(
         5.0, gt=0, le=12, description="How long ingest waits for Kafka before it answers 503."

@@ -1,6 +1,7 @@
 """A real Apache Kafka for one machine: one KRaft node on a Java that comes as a wheel."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -21,6 +23,8 @@ from services.settings import private_folder
 
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 5
+_TOLD: Final = re.compile(" ERROR | FATAL ")
+_THROWN: Final = re.compile(r"[\w.]+(Exception|Error): ")
 
 
 class KafkaFailed(Exception):
@@ -181,13 +185,12 @@ class EmbeddedKafka:
 
 def _last_error(log: str) -> str:
     """Quote what a broker's last error was caused by, or the error itself; empty without one."""
-    told = [
-        line
-        for line in log.splitlines()
-        if line.startswith("Caused by: ") or " ERROR " in line or " FATAL " in line
-    ]
-    causes = [line for line in told if line.startswith("Caused by: ")]
-    return ": " + (causes or told)[-1][:300] if told else ""
+    lines = log.splitlines()
+    told = [line for line in lines if _TOLD.search(line)]
+    thrown = [line for said, line in pairwise(lines) if said in told and _THROWN.match(line)]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    found = causes or thrown or told
+    return f": {found[-1][:300]}" if found else ""
 
 
 def new_kafka(

@@ -6,9 +6,18 @@ import time
 
 import psutil
 import pytest
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from services.consuming import consume
-from services.kafka import ensure_topics
+from services.kafka import (
+    INDEXED_BYTES,
+    TIME_ENTRY_BYTES,
+    admin_client,
+    ensure_topics,
+    log_ends,
+    topic_settings,
+)
 from services.producer import OutcomeUnknown, Producer
 from tests import tally
 from tests.faults.pace import Pace
@@ -17,6 +26,8 @@ from tests.log import DIRECTORY, entry, put, record
 
 DEADLINE_SECONDS = 2.0
 HEAL_SECONDS = 5.0
+INDEX_BYTES_MIN = 4096
+BATCHES = 2 * INDEX_BYTES_MIN // TIME_ENTRY_BYTES  # twice as many as an index has entries
 
 
 @pytest.fixture
@@ -90,6 +101,27 @@ async def test_a_frozen_broker_is_answered_for_in_time_and_goes_on_when_it_thaws
         await house.settle()
         rows = await house.rows()
     tracker.compare(rows)
+
+
+async def test_a_killed_broker_starts_again_with_indexes_of_the_smallest_size(broken, own_kafka):
+    """Starts, and copies that are sent much at once, make fewer entries than a repair finds."""
+    small = broken.model_copy(update={"topic_index_bytes": INDEX_BYTES_MIN})
+    topic, kept = small.topic("time-events"), topic_settings(small)
+    few = kept | {"index.interval.bytes": "1000000"}
+    batch = [record(entry(str(number), 1)) for number in range(20)]
+    assert sum(len(each.value) for each in batch) > INDEXED_BYTES  # each has an entry
+    async with admin_client(small) as admin:
+        await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=few)])
+    async with Producer(patient(small)) as producer:
+        await producer.wait_connected()
+        for _ in range(BATCHES):
+            await producer.produce(topic, batch, 30.0)
+    async with admin_client(small) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, kept)])
+    await asyncio.to_thread(own_kafka.stop, signal.SIGKILL)
+    await asyncio.to_thread(own_kafka.start)
+    await ensure_topics(small)
+    assert await log_ends(small, [topic]) == {(topic, 0): len(batch) * BATCHES}
 
 
 async def test_stopping_is_bounded_while_the_broker_is_frozen(broken, own_kafka):

@@ -24,6 +24,24 @@ async def test_topics_are_made_once_verified_and_ready(settings):
     assert ends == {(settings.topic("time-events"), 0): 0, (settings.topic("ready"), 0): 1}
 
 
+@pytest.mark.parametrize(
+    ("index_bytes", "segment_bytes"),
+    [
+        (4_096, "1392640"),  # 340 entries of 4 KiB
+        (65_536, "22364160"),
+        (3_145_739, "1073737728"),
+        (3_145_740, "1073741824"),  # as large as Kafka makes one
+        (6_291_467, "1073741824"),
+        (6_291_468, None),  # as large as any broker can make one
+        (10_485_760, None),
+    ],
+)
+def test_a_segment_is_as_small_as_its_indexes_have_room_for(settings, index_bytes, segment_bytes):
+    kept = topic_settings(settings.model_copy(update={"topic_index_bytes": index_bytes}))
+    assert kept.get("segment.bytes") == segment_bytes
+    assert kept.get("index.interval.bytes") == (segment_bytes and "4096")
+
+
 async def test_a_topic_with_another_retention_is_refused_by_name(settings):
     async with admin_client(settings) as admin:
         await admin.create_topics(

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from services.machine import embedded_postgres
-from services.machine.embedded_kafka import KafkaFailed
+from services.machine.embedded_kafka import KafkaFailed, _last_error
 from services.machine.embedded_postgres import find_place, forget_place, place
 from services.machine.installation import recover
 from services.machine.log_files import LOG_BYTES_MAX
@@ -82,6 +82,32 @@ def test_a_kafka_that_does_not_start_says_why(tmp_path):
         kafka.start()
     assert kafka.log.stat().st_size < LOG_BYTES_MAX
     assert kafka.log.with_suffix(".log.old").stat().st_size == LOG_BYTES_MAX + 1
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("[main] INFO kafka.Kafka - ended", ""),
+        (
+            "[main] ERROR kafka.Kafka - it fell\n[main] INFO kafka.Kafka - ended",
+            ": [main] ERROR kafka.Kafka - it fell",
+        ),
+        (
+            "[main] FATAL - it fell\na.b.CException: full (1)\n\tat a.b\n[main] INFO - ended",
+            ": a.b.CException: full (1)",
+        ),
+        (
+            "[main] INFO - later\na.b.CException: gone\n[main] ERROR - it fell",
+            ": [main] ERROR - it fell",
+        ),
+        (
+            "[main] ERROR - it fell\na.CException: why\nCaused by: b.DError: taken",
+            ": Caused by: b.DError: taken",
+        ),
+    ],
+)
+def test_what_a_broker_that_ended_is_said_to_have_died_of(log, said):
+    assert _last_error(log) == said
 
 
 def test_a_process_id_that_is_another_process_by_now_is_nobody(tmp_path):
