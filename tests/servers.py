@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +30,8 @@ TEMPLATE = "template_migrated"
 VARIABLE = "TESTS_OF_TURNSHEET_SERVERS"  # how the workers hear which folder is the run's
 ROLE_PASSWORD = "role-password-of-the-tests"
 PREFIX = "turnsheet-tests-"
-OWN_PORTS = range(12_000, 20_000)  # below those that `turnsheet up` chooses from
-_TURN = Path(tempfile.gettempdir()) / f"{PREFIX}{os.getuid()}.port"  # the last one given
+OWN_PORTS: Sequence[int] = range(12_000, 20_000)  # below those that `turnsheet up` chooses from
+_TURN = Path(tempfile.gettempdir()) / f"{PREFIX}{os.getuid()}.port"  # whose turn was last
 WARDEN_SECONDS = 60
 SESSION_MILLISECONDS = 1000
 _WARDENS: dict[Path, "subprocess.Popen[bytes]"] = {}
@@ -121,12 +121,12 @@ def own_port() -> int:
     with _TURN.open("a+") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         turn.seek(0)
-        last = int(turn.read() or OWN_PORTS[-1]) - OWN_PORTS[0]
-        in_turn = (OWN_PORTS[(last + step) % len(OWN_PORTS)] for step in range(1, len(OWN_PORTS)))
-        port = next(port for port in in_turn if is_free("127.0.0.1", port))
+        last, count = int(turn.read() or -1), len(OWN_PORTS)
+        turns = range(last + 1, last + 1 + count)
+        this = next(n for n in turns if is_free("127.0.0.1", OWN_PORTS[n % count]))
         turn.truncate(0)
-        turn.write(str(port))
-    return port
+        turn.write(str(this))
+    return OWN_PORTS[this % count]
 
 
 def kafka_in(folder: Path) -> EmbeddedKafka:
