@@ -147,7 +147,7 @@ def test_each_house_has_ports_of_its_own(settings):
 
 
 def test_a_port_is_given_once_whichever_process_asks_and_whether_or_not_somebody_listens_there():
-    ask = f"from {own_port.__module__} import own_port; print(*[own_port() for _ in range(300)])"
+    ask = "from tests.servers import own_port; print(*[own_port() for _ in range(300)])"
     asked = [
         subprocess.Popen([sys.executable, "-c", ask], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -91,14 +91,13 @@ class Line:
         sent, and the connection is not used again. Raises Broken, TimeoutError, and OSError when
         nobody listens.
         """
+        answer = None
         try:
             async with asyncio.timeout(self._seconds):
                 answer = await self._ask(raw, patience)
-        except BaseException:
-            await self.close()
-            raise
-        if answer is None or answer.closes or patience is not None:
-            await self.close()
+        finally:  # however it ended: what may still come is no answer to the next request
+            if answer is None or answer.closes or patience is not None:
+                await self.close()
         return answer
 
     async def _ask(self, raw: bytes, patience: float | None) -> Answer | None:
