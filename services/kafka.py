@@ -33,7 +33,9 @@ REQUEST_MILLISECONDS: Final = 5_000
 _UNKNOWN: Final = UnknownTopicOrPartitionError.errno
 _DENIED: Final = TopicAuthorizationFailedError.errno
 _EXISTS: Final = 36
-_AT_LEAST: Final = frozenset({"min.insync.replicas", "replication"})  # more copies never hurt
+# More copies never hurt, nor do segments with fewer entries in their indexes.
+_AT_LEAST: Final = frozenset({"min.insync.replicas", "replication", "index.interval.bytes"})
+_AT_MOST: Final = frozenset({"segment.bytes"})
 
 
 class TopicRefused(Exception):
@@ -68,7 +70,8 @@ def _segments(index_bytes: int) -> dict[str, str]:
     """Keep a segment as small as its indexes have room for.
 
     A copy takes many batches at once and looks only before whether its indexes are full: then it
-    neither follows nor, once killed, starts again. Raised by TimeIndex.maybeAppend of Kafka 4.
+    neither follows nor, once killed, starts again. Raised by TimeIndex.maybeAppend of Kafka 4. The
+    default of 10 MiB has room for any segment, an entry for every 4 KiB being what a broker makes.
     """
     room = (index_bytes // TIME_ENTRY_BYTES - 1) * INDEXED_BYTES
     if room > SEGMENT_BYTES_MAX:
@@ -132,9 +135,11 @@ async def _verify(admin: AIOKafkaAdminClient, settings: Settings, wanted: dict[s
 
 
 def _fits(name: str, found: str | None, wanted: str) -> bool:
-    """Say whether a setting is as it must be; more copies than asked for never hurt."""
-    if name in _AT_LEAST and found is not None:
+    """Say whether a setting is as it must be, or safer."""
+    if found is not None and name in _AT_LEAST:
         return int(found) >= int(wanted)
+    if found is not None and name in _AT_MOST:
+        return int(found) <= int(wanted)
     return found == wanted
 
 

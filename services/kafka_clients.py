@@ -17,9 +17,11 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason, collect_hosts, create
 from aiokafka.errors import (
     AuthenticationFailedError,
     KafkaError,
+    RequestTimedOutError,
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.api import Request
 from aiokafka.protocol.metadata import MetadataRequest
 
 from services.settings import Settings, environment_name
@@ -114,7 +116,13 @@ def _check(*fields: str) -> str:
     return "check " + " and ".join(environment_name(field) for field in fields)
 
 
-def calm(client: AIOKafkaClient) -> None:
+def harden(client: AIOKafkaClient) -> None:
+    """Give a client that lives long what it needs to outlive any broker."""
+    _calm(client)
+    _end_late(client)
+
+
+def _calm(client: AIOKafkaClient) -> None:
     """Make a client wait a moment after it could not learn where the partitions are.
 
     Without it, sends and fetches that wait while the broker is down ask again at once, for ever:
@@ -129,6 +137,25 @@ def calm(client: AIOKafkaClient) -> None:
         return updated
 
     client._metadata_update = update_calmly  # noqa: SLF001 (likewise)
+
+
+def _end_late(client: AIOKafkaClient) -> None:
+    """Have a request end as late too where another has found its connection gone meanwhile.
+
+    The client looks that connection up to close it, and the KeyError would end the routine that
+    asked, for good: fetches, say. Seen where a process stood still while its broker was killed.
+    """
+    send = client.send
+
+    async def send_or_be_late(
+        node: int, request: Request[Any], *, group: int = ConnectionGroup.DEFAULT
+    ) -> Any:
+        try:
+            return await send(node, request, group=group)
+        except KeyError as error:
+            raise RequestTimedOutError from error
+
+    client.send = send_or_be_late
 
 
 def avoid_silent(client: AIOKafkaClient) -> None:
@@ -214,26 +241,29 @@ def has_left(consumer: AIOKafkaConsumer) -> bool:
 
 async def stop_producer(producer: AIOKafkaProducer, seconds: float = STOP_SECONDS) -> None:
     """Stop a producer; one whose broker is away would wait for it, so its tasks are ended."""
-    if await _done_within(producer.stop(), seconds):
+    if await _done_well(producer.stop(), seconds):
         return
     await _end(producer._sender.sender_task)  # noqa: SLF001 (there is no public way)
-    await _done_within(producer.client.close(), LAST_SECONDS)
+    await _done_well(producer.client.close(), LAST_SECONDS)
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer, seconds: float = STOP_SECONDS) -> None:
-    """Stop a consumer and leave its group; one whose broker is away has its tasks ended."""
-    if await _done_within(consumer.stop(), seconds):
+    """Stop a consumer and leave its group; one whose broker is away has its tasks ended.
+
+    So has one whose fetches have failed: it would end with their error, its connections open.
+    """
+    if await _done_well(consumer.stop(), seconds):
         return
     if (coordinator := consumer._coordinator) is not None:  # noqa: SLF001 (there is no public way)
         for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task"):
             await _end(getattr(coordinator, name, None))
     if (fetcher := consumer._fetcher) is not None:  # noqa: SLF001 (likewise)
         await _end(fetcher._fetch_task)  # noqa: SLF001 (likewise)
-    await _done_within(consumer._client.close(), LAST_SECONDS)  # noqa: SLF001 (likewise)
+    await _done_well(consumer._client.close(), LAST_SECONDS)  # noqa: SLF001 (likewise)
 
 
-async def _done_within(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
-    """Say whether some work ended in time, well or not; else it is cancelled.
+async def _done_well(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """Say whether some work ended in time and well; what takes longer is cancelled.
 
     `wait`, not `wait_for`: these raise CancelledError themselves, which must not look like ours.
     """
@@ -242,9 +272,7 @@ async def _done_within(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
     if not task.done():
         await _end(task)
         return False
-    if not task.cancelled():
-        task.exception()  # seen: whatever it is, we are leaving
-    return True
+    return not task.cancelled() and task.exception() is None  # seen: whatever it is, we are leaving
 
 
 async def _end(task: "asyncio.Task[Any] | None") -> None:

@@ -26,8 +26,8 @@ from prometheus_client import Counter
 from services.kafka_clients import (
     access,
     avoid_silent,
-    calm,
     find_obstacle,
+    harden,
     has_left,
     stop_consumer,
     tell_disconnected,
@@ -113,7 +113,7 @@ class _Reader:
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             **access(settings),
         )
-        calm(self.consumer._client)  # noqa: SLF001 (there is no public way)
+        harden(self.consumer._client)  # noqa: SLF001 (there is no public way)
         avoid_silent(self.consumer._client)  # noqa: SLF001 (likewise)
         tell_disconnected(self.consumer._client, self._disconnected)  # noqa: SLF001 (likewise)
         self.joined = False

@@ -21,7 +21,7 @@ from aiokafka.structs import RecordMetadata
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.kafka import RECORD_BYTES_MAX
-from services.kafka_clients import access, calm, find_obstacle, stop_producer
+from services.kafka_clients import access, find_obstacle, harden, stop_producer
 from services.settings import Settings
 
 BATCH_BYTES_MAX = 262_144
@@ -279,7 +279,7 @@ class Producer:
                 request_timeout_ms=int(400 * self._settings.produce_deadline_seconds),
                 **access(self._settings),
             )
-            calm(kafka.client)
+            harden(kafka.client)
             try:
                 await kafka.start()
             except (KafkaError, OSError) as error:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas.envelope import read_event
 from schemas.events import TOPIC_OF_KIND, entity_of
@@ -210,10 +211,19 @@ async def applied(
             await own.close()
     started = time.monotonic()
     async with asyncio.timeout(seconds):
-        ends = await log_ends(settings, [settings.topic(name) for name in reading.topics])
+        ends = await _ends(settings, [settings.topic(name) for name in reading.topics])
         while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's table)
             await asyncio.sleep(0.02)
     return time.monotonic() - started
+
+
+async def _ends(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Ask until a broker says how far topics reach: one that has just come back may not know."""
+    while True:
+        try:
+            return await log_ends(settings, topics)
+        except KafkaError:
+            await asyncio.sleep(0.1)
 
 
 async def insist_on_rebuild(conn: Connection, seconds: float = 60) -> None:

@@ -114,7 +114,7 @@ def settings_of(database_url: str, kafka: str, home: Path) -> Settings:
 
 
 def own_port() -> int:
-    """Return a free port, each in turn: no other process of any run is given it soon.
+    """Return a free port, each in turn: no other process of any run of ours is given it soon.
 
     Who is killed, or begins to listen later, finds it free. `turnsheet up` chooses from others.
     """

@@ -41,6 +41,13 @@ fork = forks.Process(target=signal.pause)
 fork.start()
 tell(pids=[child.pid, fork.pid])
 """
+ASK_FOR_PORTS = """
+import os
+from tests.servers import own_port
+os.write(0, b".")
+os.read(0, 1)
+print(*[own_port() for _ in range(300)])
+"""
 OWN = """
 postgres = servers.postgres_in(folder / "own" / "postgres")
 postgres.start()
@@ -147,12 +154,18 @@ def test_each_house_has_ports_of_its_own(settings):
 
 
 def test_a_port_is_given_once_whichever_process_asks_and_whether_or_not_somebody_listens_there():
-    ask = "from tests.servers import own_port; print(*[own_port() for _ in range(300)])"
-    asked = [
-        subprocess.Popen([sys.executable, "-c", ask], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    given = [int(port) for process in asked for port in process.communicate()[0].split()]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        asked = [
+            subprocess.Popen(
+                [sys.executable, "-c", ASK_FOR_PORTS],
+                cwd=ROOT, stdin=theirs.fileno(), stdout=subprocess.PIPE, text=True,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        assert ours.recv(1) == ours.recv(1) == b"."  # both are there
+        ours.send(b"..")
+        given = [int(port) for process in asked for port in process.communicate()[0].split()]
     assert len(given) == len(set(given)) == 600
     assert not {*given} & {*CHOSEN}
 

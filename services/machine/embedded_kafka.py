@@ -187,7 +187,7 @@ def _last_error(log: str) -> str:
     """Quote what a broker's last error was caused by, or the error itself; empty without one."""
     lines = log.splitlines()
     told = [line for line in lines if _TOLD.search(line)]
-    thrown = [line for said, line in pairwise(lines) if said in told and _THROWN.match(line)]
+    thrown = [line for said, line in pairwise(lines) if _TOLD.search(said) and _THROWN.match(line)]
     causes = [line for line in lines if line.startswith("Caused by: ")]
     found = causes or thrown or told
     return f": {found[-1][:300]}" if found else ""

@@ -11,6 +11,7 @@ from aiokafka.admin import RecordsToDelete
 from services import log_holds, log_reader
 from services.folding import load_offsets
 from services.kafka import admin_client, ensure_topics, log_ends
+from services.kafka_clients import access, stop_consumer
 from services.log_health import Health
 from services.log_reader import wait_or_stop
 from tests.log import DIRECTORY, entry, put, record
@@ -239,6 +240,22 @@ async def test_a_client_that_has_given_its_group_up_is_replaced_and_nothing_is_l
         await tally_house.settle()
     assert len(readers) == 2
     assert await tally_house.rows() == {"a": (1, None)}
+
+
+async def test_a_client_whose_fetches_have_failed_is_stopped_whole(settings, monkeypatch):
+    def fail(_assignment):
+        raise LookupError
+
+    topic = settings.topic("time-events")
+    await ensure_topics(settings)
+    consumer = AIOKafkaConsumer(topic, auto_offset_reset="earliest", **access(settings))
+    await consumer.start()
+    monkeypatch.setattr(consumer._fetcher, "_get_actions_per_node", fail)
+    await asyncio.wait({consumer._fetcher._fetch_task})
+    connections = list(consumer._client._conns.values())
+    assert any(conn.connected() for conn in connections)
+    await stop_consumer(consumer)
+    assert not any(conn.connected() for conn in connections)
 
 
 async def test_stopping_is_quick_also_without_a_broker_and_without_a_database(settings):
