@@ -102,7 +102,7 @@ class Stage:
         paired = plan is not UNDISTURBED and needs_pair(plan.seed)
         async with self._pair_room if paired else self._room:
             pair = self._pair if paired else None
-            servers = pair.servers if pair else _sturdy()
+            servers = pair.servers if pair else sturdy_servers()
             assert paired == (pair is not None), "this seed breaks servers: it needs a pair"
             outcome = Outcome(plan)
             play = Play(plan, outcome, pair, echo)
@@ -133,7 +133,8 @@ def _keep(folder: Path) -> Path:
     return kept
 
 
-def _sturdy() -> Servers:
+def sturdy_servers() -> Servers:
+    """Say where the servers of the run are, which nobody breaks."""
     found = addresses()
     return Servers(found["postgres"], found["kafka"], TEMPLATE)
 

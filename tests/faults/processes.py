@@ -26,6 +26,7 @@ class Process:
     pid: int
     ended: "asyncio.Future[int]"
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: bool = False  # to stop
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal; to one that has ended it goes nowhere."""
@@ -35,6 +36,7 @@ class Process:
 
     async def finish(self, seconds: float) -> int:
         """Ask it to stop and return its exit code. Raises TimeoutError."""
+        self.asked = True
         self.send(signal.SIGTERM)
         self.send(signal.SIGCONT)
         async with asyncio.timeout(seconds):

@@ -123,14 +123,18 @@ class Installation:
     async def _keep(self, life: Life) -> None:
         while life.process is not None:
             code = await asyncio.shield(life.process.ended)
-            if self._ending:
+            if life.process.asked:
                 return
             life.codes.append(code)
             self.disturbed(life.role)
             self.tell(f"{life.role} ended with {code}")
             await asyncio.sleep(life.down_seconds)
-            await self._start(life)
-            self.tell(f"{life.role} starts again")
+            if not self._ending:
+                await self._start(life)
+                self.tell(f"{life.role} starts again")
+            if self._ending:  # without it, and nobody would ask it to stop
+                self.send(life.role, signal.SIGKILL)
+                return
 
     def send(self, role: str, number: signal.Signals) -> None:
         """Send a signal to a service's process."""
@@ -139,9 +143,13 @@ class Installation:
             process.send(number)
 
     async def finish(self) -> dict[str, int]:
-        """Ask all to stop, and return how each ended. Raises TimeoutError after ten seconds."""
+        """Ask all to stop, and return how each ended. Raises TimeoutError after ten seconds.
+
+        Who is down at this moment does not come back.
+        """
         self._ending = True
-        living = {role: life.process for role, life in self.lives.items() if life.process}
+        processes = {role: life.process for role, life in self.lives.items() if life.process}
+        living = {role: process for role, process in processes.items() if not process.ended.done()}
         codes = await asyncio.gather(*(p.finish(STOP_SECONDS) for p in living.values()))
         await asyncio.gather(*self._keeping.values())
         return dict(zip(living, codes, strict=True))
