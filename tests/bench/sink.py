@@ -282,7 +282,7 @@ def _peers(ground: Ground, settings: Settings, sizes: Sizes) -> dict[str, Callab
                     "--count", str(sizes.work),
                     "--topics", *_work_topics(settings),
                 ],
-                capture_output=True, text=True, check=False, timeout=120,
+                cwd=settings.home, capture_output=True, text=True, check=False, timeout=120,
             )  # fmt: skip
             if done.returncode != 0:
                 raise RuntimeError(f"{name} failed: {done.stderr[-1500:]}")
