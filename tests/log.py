@@ -211,13 +211,13 @@ async def applied(
             await own.close()
     started = time.monotonic()
     async with asyncio.timeout(seconds):
-        ends = await _ends(settings, [settings.topic(name) for name in reading.topics])
+        ends = await ends_once_told(settings, [settings.topic(name) for name in reading.topics])
         while not await caught_up(conn, ends):  # noqa: ASYNC110 (another process's table)
             await asyncio.sleep(0.02)
     return time.monotonic() - started
 
 
-async def _ends(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+async def ends_once_told(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """Ask until a broker says how far topics reach: one that has just come back may not know."""
     while True:
         try:

@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 
 import asyncpg
-from aiokafka.errors import KafkaError
 
 from schemas.periods import Month
 from services.billing import store
@@ -18,13 +17,14 @@ from services.billing.consumer import READING as BILLING
 from services.demo.delivery import make_tokens
 from services.demo.world import DESKS, ROLES, World
 from services.folding import Reading, caught_up
-from services.kafka import ensure_topics, log_ends
+from services.kafka import ensure_topics
 from services.metrics.consumer import READING as METRICS
 from services.postgres import Connection, House, Role, connect
 from services.settings import Settings
 from services.web.auth import Kind
 from tests.faults.failpoints import Counts, Deed
 from tests.faults.processes import ForkServer, Process
+from tests.log import ends_once_told
 from tests.servers import fresh_database, own_port, settings_of
 from tests.tokens import make_token
 
@@ -198,20 +198,13 @@ class Installation:
             await asyncio.gather(*(self._settle(reading) for reading in READINGS))
 
     async def _settle(self, reading: Reading) -> None:
-        ends = await self._log_ends([self.settings.topic(name) for name in reading.topics])
+        topics = [self.settings.topic(name) for name in reading.topics]
+        ends = await ends_once_told(self.settings, topics)
         while True:
             try:
                 return await self._await_caught_up(reading.house, ends)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await asyncio.sleep(LOOK_SECONDS)  # the database is away: ask again
-
-    async def _log_ends(self, topics: list[str]) -> Mapping[tuple[str, int], int]:
-        """Ask until the broker answers: it may just have come back."""
-        while True:
-            try:
-                return await log_ends(self.settings, topics)
-            except KafkaError as error:
-                self.tell(f"the log's ends are not told: {type(error).__name__}")
 
     async def _await_caught_up(self, house: House, ends: Mapping[tuple[str, int], int]) -> None:
         conn = await driver_connection(self.settings, house)
