@@ -53,12 +53,13 @@ async def read_body(request: web.Request, limits: Limits, place: Place) -> bytes
     if (request.content_length or 0) > limits.body_bytes:
         raise _too_large()
     try:
-        if request.content.is_eof():
-            raw = await _collect(request, limits, place)
-        else:
-            with place.aside(), sending(request):
+        if place.coming:
+            with sending(request):
                 async with asyncio.timeout(limits.body_seconds):
                     raw = await _collect(request, limits, place)
+            place.come()
+        else:
+            raw = await _collect(request, limits, place)
     except TimeoutError:
         raise Problem(
             408, "body_deadline", "The body did not come in time", headers=_CLOSE

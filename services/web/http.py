@@ -301,7 +301,8 @@ def _endpoint(route: Route) -> Handler:
     """Wrap a handler in the checks that its route names, in the order of their answers."""
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        with request.app[ROOM].place() as place:
+        coming = bool(route.accepts) and not request.content.is_eof()
+        with request.app[ROOM].place(coming=coming) as place:
             if route.scope is not None:
                 await _admit(request, route)
             _read_address(request, route)

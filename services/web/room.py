@@ -32,16 +32,19 @@ class Room:
         HELD_BYTES.set_function(lambda: self.bytes)
 
     @contextmanager
-    def place(self) -> Iterator["Place"]:
-        """Give a request its place until it is answered. Raises Problem 503 when there is none."""
+    def place(self, *, coming: bool = False) -> Iterator["Place"]:
+        """Give a request its place until it is answered. Raises Problem 503 when there is none.
+
+        One that is still coming is no work, whoever sends it: it takes a place when it has come.
+        """
         if self.requests >= self.requests_max:
             raise overloaded("requests")
-        place = Place(self)
-        self._count(requests=1)
+        place = Place(self, coming=coming)
+        self._count(requests=0 if coming else 1)
         try:
             yield place
         finally:
-            self._count(requests=-1, size=-place.held)
+            self._count(requests=0 if place.coming else -1, size=-place.held)
 
     def _count(self, *, requests: int = 0, size: int = 0) -> None:
         self.requests += requests
@@ -49,12 +52,13 @@ class Room:
 
 
 class Place:
-    """One request's part of the room."""
+    """One request's part of the room; `coming` while its client still sends."""
 
-    __slots__ = ("_room", "held")
+    __slots__ = ("_room", "coming", "held")
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, *, coming: bool) -> None:
         self._room = room
+        self.coming = coming
         self.held = 0
 
     def hold(self, size: int) -> None:
@@ -64,18 +68,13 @@ class Place:
         self.held += size
         self._room._count(size=size)  # noqa: SLF001 (a part of the room)
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Step aside while the client still sends: a slow one is no work.
+    def come(self) -> None:
+        """Count a request that was coming: from now on it is work.
 
-        Whoever comes back has sent all, and finds twice the places that newcomers do. Raises
-        Problem 503 when these are taken too.
+        It finds twice the places that newcomers do. Raises Problem 503 when these are taken too.
         """
-        self._room._count(requests=-1)  # noqa: SLF001 (likewise)
-        try:
-            yield
-        finally:
-            self._room._count(requests=1)  # noqa: SLF001 (likewise)
+        self.coming = False
+        self._room._count(requests=1)  # noqa: SLF001 (likewise)
         if self._room.requests > 2 * self._room.requests_max:
             raise overloaded("requests")
 

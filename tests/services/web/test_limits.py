@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 from aiohttp import web
 
@@ -19,6 +20,7 @@ from services.web.problems import Problem
 from services.web.room import Room
 from services.web.serving import FILES_RESERVED
 from tests.services.web.test_http import running
+from tests.tokens import make_token
 
 HALF = b"GET /v1/look HTTP/1.1\r\nHost: x\r\n"
 LOOK = b"GET /v1/look HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -65,6 +67,7 @@ async def house(plain: Any, limits: Any) -> AsyncIterator[Any]:
         Route("GET", "/v1/held", held.wait, None, "Wait"),
         Route("POST", "/v1/kept", held.wait, None, "Wait with a body", raw=("text/csv",)),
         Route("POST", "/v1/weigh", weigh, None, "Weigh", raw=("text/csv",)),
+        Route("POST", "/v1/weigh-known", weigh, "events:write", "Weigh", raw=("text/csv",)),
         Route("GET", "/v1/pour", pour, None, "Much to read"),
     ]
     async with running(plain, limits, routes) as found, AsyncExitStack() as stack:
@@ -235,19 +238,52 @@ async def test_a_client_that_still_sends_takes_no_place_from_others(plain):
 
 def test_who_has_sent_all_finds_twice_the_places_that_newcomers_do():
     room = Room(1, 100)
-    with room.place() as slow:
-        with slow.aside():
-            assert room.requests == 0
-            newcomer = room.place()
-            newcomer.__enter__()
-            with pytest.raises(Problem, match="503 overloaded"), room.place():
-                pass
+    with room.place(coming=True) as first, room.place(coming=True) as second, room.place():
+        assert room.requests == 1
+        with pytest.raises(Problem, match="503 overloaded"), room.place(coming=True):
+            pass
+        first.come()
         assert room.requests == 2
-        with pytest.raises(Problem, match="503 overloaded"), slow.aside():
-            room.requests += 1
-        room.requests -= 1
-        newcomer.__exit__(None, None, None)
+        with pytest.raises(Problem, match="503 overloaded"):
+            second.come()
     assert room.requests == 0
+
+
+async def test_half_sent_requests_whose_token_is_looked_up_take_no_place_from_whole_ones(settings):
+    """However long the look takes: of a slow database, or for a burst that comes at once."""
+    token = await make_token(settings)
+    headers = {**CSV, "Authorization": f"Bearer {token}"}
+    half = "POST /v1/weigh-known HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n" + "".join(
+        f"{name}: {value}\r\n" for name, value in headers.items()
+    )
+    owner = await asyncpg.connect(settings.database_url)
+    async with house(settings, Limits(requests=1)) as door:
+        async with owner.transaction():
+            await owner.execute("lock table identity.token in access exclusive mode")
+            sent = [await door.send(f"{half}\r\nab".encode()) for _ in range(3)]
+            await until_waiting(owner)
+            asking = [
+                asyncio.create_task(
+                    door.ask("POST", "/v1/weigh-known", data=b"whole", headers=headers)
+                )
+                for _ in range(2)
+            ]
+            # One of the two has a place, for only then the other has none.
+            (refused,), _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            assert (await refused).status == 503
+        assert sorted([(await one).status for one in asking]) == [200, 503]
+        for body, writer in sent:
+            writer.write(b"cd")
+            assert (await answer_on(body))[2] == b'{"bytes":4}'
+    await owner.close()
+
+
+async def until_waiting(owner):
+    """Wait until somebody waits for a lock on the tokens."""
+    query = "select count(*) from pg_locks where not granted and relation = $1::regclass"
+    async with asyncio.timeout(5):
+        while not await owner.fetchval(query, "identity.token"):  # noqa: ASYNC110 (another process)
+            await asyncio.sleep(0.005)
 
 
 # Bytes in hand.
