@@ -9,23 +9,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle
+from pathlib import Path
 
-from tests.overload.wire import BATCH_MEDIA, NDJSON, Told, ask, head, line_to, note, request
+from tests.overload.wire import (
+    BATCH_MEDIA,
+    NDJSON,
+    Told,
+    ask,
+    going_on,
+    head,
+    line_to,
+    note,
+    request,
+)
 
 MEBIBYTE = 2**20
 LIMIT = 4 * MEBIBYTE
 
 
-def drip(port: int, token: str, *, connections: int, seconds: float, pause: float) -> int:
+def drip(
+    port: int,
+    token: str,
+    *,
+    connections: int,
+    seconds: float,
+    pause: float,
+    ends: Path | None = None,
+) -> int:
     """Hold connections with half-sent requests, a byte at a time; those that end begin again.
 
     Returns how many were begun. For a process of its own.
     """
-    return asyncio.run(_drip(port, token, connections, seconds, pause))
+    return asyncio.run(_drip(port, token, connections, going_on(seconds, ends), pause))
 
 
-async def _drip(port: int, token: str, connections: int, seconds: float, pause: float) -> int:
-    until = time.monotonic() + seconds
+async def _drip(
+    port: int, token: str, connections: int, goes_on: Callable[[], bool], pause: float
+) -> int:
     begun = 0
     sent = (
         b"GET /docs/ingest HTTP/1.1\r\nHost: x\r\nX-Nothing: ",  # half a header
@@ -37,12 +57,12 @@ async def _drip(port: int, token: str, connections: int, seconds: float, pause: 
     async def one(number: int, beginning: bytes) -> None:
         nonlocal begun
         await asyncio.sleep(pause * number / connections)
-        while time.monotonic() < until:
+        while goes_on():
             begun += 1
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(beginning)
-                while time.monotonic() < until and not reader.at_eof():
+                while goes_on() and not reader.at_eof():
                     await asyncio.sleep(pause)
                     writer.write(b"x")
                     await writer.drain()

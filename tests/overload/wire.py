@@ -4,9 +4,11 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from tests.wire import Answer, CutShort, Line
 
@@ -169,18 +171,38 @@ def note(told: Told, answer: Answer, name: str, seconds: float) -> None:
         told.without_retry += 1
 
 
+@contextmanager
+def lasting(ends: Path) -> Iterator[Path]:
+    """Let a load last for the length of a block: it goes on until there is this file."""
+    try:
+        yield ends
+    finally:
+        ends.touch()
+
+
+def going_on(seconds: float, ends: Path | None = None) -> Callable[[], bool]:
+    """Say whether a load goes on: for so many seconds from now, or until there is such a file."""
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() < until and not (ends and ends.exists())
+
+
 def send_in_turn(
-    port: int, token: str, name: str, *, clients: int, seconds: float, batch: int, pause: float = 0
+    port: int,
+    token: str,
+    name: str,
+    *,
+    clients: int,
+    seconds: float,
+    batch: int,
+    pause: float = 0,
+    ends: Path | None = None,
 ) -> Told:
     """Send batches from some clients that each wait for their answer, for a process of its own.
 
     A client whose connection is refused ends: there is nobody any more.
     """
-    return asyncio.run(
-        _in_turn(
-            port, name, lambda one: request(token, entries(one, batch)), clients, seconds, pause
-        )
-    )
+    make: Callable[[str], bytes] = lambda one: request(token, entries(one, batch))  # noqa: E731 (one word of it)
+    return asyncio.run(_in_turn(port, name, make, clients, going_on(seconds, ends), pause))
 
 
 def ask_in_turn(
@@ -188,7 +210,7 @@ def ask_in_turn(
 ) -> Told:
     """Ask for one address from some clients, likewise."""
     sent = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-    return asyncio.run(_in_turn(port, name, lambda _: sent, clients, seconds, pause))
+    return asyncio.run(_in_turn(port, name, lambda _: sent, clients, going_on(seconds), pause))
 
 
 async def _in_turn(
@@ -196,7 +218,7 @@ async def _in_turn(
     name: str,
     make: Callable[[str], bytes],
     clients: int,
-    seconds: float,
+    goes_on: Callable[[], bool],
     pause: float,
 ) -> Told:
     told = Told()
@@ -204,7 +226,7 @@ async def _in_turn(
 
     async def client(who: int) -> None:
         line, number = line_to(port), 0
-        while time.monotonic() - started < seconds:
+        while goes_on():
             one = f"{name}-{who}-{number}"
             if await _send(line, make(one), one, told, []):
                 break
