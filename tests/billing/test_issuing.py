@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from tests.billing.conftest import Billing
+from tests.locks import until_waiting
 from tests.log import DIRECTORY, entry, of_firm, put, voided
 
 TERMS = {"approval": "required", "effective_month": "2026-07"}
@@ -15,10 +16,6 @@ DATE = {"invoice_date": "2026-08-05"}
 HOLD_LOG = "lock table billing.fact in share mode"  # nothing more of the log is applied
 HOLD_BOOKS = "select pg_advisory_xact_lock(hashtextextended('books ' || $1, 0))"
 HOLD_SETTLING = "lock table billing.settlement in share mode"
-WAITING = """
-select count(*) from pg_locks where not granted and locktype = $1
-and database = (select oid from pg_database where datname = current_database())
-"""
 
 
 async def two_firms(billing: Billing) -> None:
@@ -47,13 +44,6 @@ async def drafts(billing: Billing) -> dict[str, str]:
 async def states(billing: Billing) -> dict[str, str]:
     listed = (await billing.call("GET", "/v1/invoices"))["invoices"]
     return {item["firm_id"]: item["state"] for item in listed}
-
-
-async def until_waiting(owner: asyncpg.Connection, kind: str, count: int = 1) -> None:
-    """Wait until so many wait for a lock of a kind. Raises TimeoutError."""
-    async with asyncio.timeout(10):
-        while await owner.fetchval(WAITING, kind) < count:  # noqa: ASYNC110 (other sessions' locks)
-            await asyncio.sleep(0.01)
 
 
 async def test_a_run_leaves_the_month_to_one_that_came_after_it(billing: Billing):

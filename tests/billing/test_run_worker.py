@@ -8,13 +8,10 @@ import asyncpg
 from services.billing.jobs import work
 from services.postgres import connect
 from tests.billing.worker import begin, worker
+from tests.locks import until_waiting
 from tests.log import DIRECTORY, entry, of_firm, put
 
 FIRMS = [f"firm-{n}" for n in range(1, 7)]
-WAITING = """
-select count(*) from pg_locks where not granted and relation = 'billing.invoice'::regclass
-and database = (select oid from pg_database where datname = current_database())
-"""
 REPORTS = "select firm_id, report from run_firm where run_id = $1 and done order by 1"
 INVOICES = "select firm_id, content from invoice where run_id = $1 order by firm_id"
 
@@ -53,9 +50,7 @@ async def test_a_run_whose_workers_are_killed_ends_as_if_they_had_not_been(billi
     async with owner.transaction():
         await owner.execute("lock table billing.invoice in access exclusive mode")
         with worker(billing.settings) as first:
-            async with asyncio.timeout(30):
-                while not await owner.fetchval(WAITING):  # noqa: ASYNC110 (another process's lock)
-                    await asyncio.sleep(0.01)
+            await until_waiting(owner, "relation")
             first.kill()
         assert await conn.fetch(REPORTS, run_id) == []
     with worker(billing.settings) as second:

@@ -9,13 +9,10 @@ from services.billing.store import SQL
 from services.folding import rebuild
 from services.postgres import connect
 from tests.billing.worker import begin
+from tests.locks import until_waiting
 from tests.log import DIRECTORY, entry, of_firm, put
 
 DECIDED = "select max(decided_at) from billing."
-WAITS = """
-select count(*) from pg_locks where locktype = 'advisory' and not granted
-and database = (select oid from pg_database where datname = current_database())
-"""
 TIMEOUT = """
 create function billing.time_out() returns trigger language plpgsql as $$
 begin
@@ -62,9 +59,7 @@ async def test_a_decision_that_waited_for_a_cut_is_stamped_after_it(billing, own
     async with owner.transaction():
         await owner.execute(SQL.bar_decisions)
         deciding = asyncio.create_task(billing.call(method, path.format(invoice_id), body))
-        async with asyncio.timeout(20):
-            while not await owner.fetchval(WAITS):  # noqa: ASYNC110 (another connection's lock)
-                await asyncio.sleep(0.01)
+        await until_waiting(owner, "advisory")
         instant = await owner.fetchval(SQL.read_clock)
     await deciding
     assert await owner.fetchval(DECIDED + table) > instant

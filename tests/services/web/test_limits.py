@@ -19,6 +19,7 @@ from services.web.http import Route, json_response, read_raw
 from services.web.problems import Problem
 from services.web.room import Room
 from services.web.serving import FILES_RESERVED
+from tests.locks import until_waiting
 from tests.services.web.test_http import running
 from tests.tokens import make_token
 
@@ -261,7 +262,7 @@ async def test_half_sent_requests_whose_token_is_looked_up_take_no_place_from_wh
         async with owner.transaction():
             await owner.execute("lock table identity.token in access exclusive mode")
             sent = [await door.send(f"{half}\r\nab".encode()) for _ in range(3)]
-            await until_waiting(owner)
+            await until_waiting(owner, "relation")
             asking = [
                 asyncio.create_task(
                     door.ask("POST", "/v1/weigh-known", data=b"whole", headers=headers)
@@ -276,14 +277,6 @@ async def test_half_sent_requests_whose_token_is_looked_up_take_no_place_from_wh
             writer.write(b"cd")
             assert (await answer_on(body))[2] == b'{"bytes":4}'
     await owner.close()
-
-
-async def until_waiting(owner):
-    """Wait until somebody waits for a lock on the tokens."""
-    query = "select count(*) from pg_locks where not granted and relation = $1::regclass"
-    async with asyncio.timeout(5):
-        while not await owner.fetchval(query, "identity.token"):  # noqa: ASYNC110 (another process)
-            await asyncio.sleep(0.005)
 
 
 # Bytes in hand.
